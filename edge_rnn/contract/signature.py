@@ -112,7 +112,7 @@ class ConstantSpec(_Spec, frozen=True):
 
     name: str
     dtype: str
-    value: float | int | list[float] | list[int]
+    value: float | int | list[float | int]
 
 
 class GateFigure(_Spec, frozen=True):

@@ -1,0 +1,71 @@
+# Everything a newcomer, a developer and CI type. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+LOCK := requirements.lock
+STAMP := $(VENV)/.ready
+KAFKA_CACHE ?= .cache/kafka
+OUT ?= demo-out
+
+export ORT_DISABLE_TELEMETRY := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench kafka lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
+
+venv: $(STAMP) ## Create .venv and install the locked dependencies and this project
+
+$(STAMP): $(LOCK) pyproject.toml
+	@echo "== creating $(VENV) with the locked dependencies (about 5 GB: torch brings CUDA's libraries)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(UV) pip sync --quiet $(LOCK)
+	@$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## Train, export, verify, stream, kill, recover; ends with a page to look at (OUT=demo-out)
+	@$(BIN)/edge-rnn demo --out $(OUT)
+
+demo-kafka: $(STAMP) kafka ## The same on Apache Kafka, which it starts itself (Java and Maven)
+	@$(BIN)/python -m tests.kafka.broker --run -- $(BIN)/edge-rnn demo --out $(OUT)-kafka --broker {broker} --client confluent
+
+kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
+	@echo "== Apache Kafka in $(KAFKA_CACHE)"
+	@EDGE_RNN_KAFKA_CACHE=$(KAFKA_CACHE) $(BIN)/python -m tests.kafka.broker --fetch
+
+test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q
+
+test-fast: $(STAMP) ## Tests that need no broker
+	@$(BIN)/python -m pytest -q -m "not kafka and not slow"
+
+lint: $(STAMP) ## ruff: lint and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: $(STAMP) ## import-linter: who may import whom
+	@$(BIN)/lint-imports
+
+check: lint types contracts ## All that reads the code without running it
+
+wheel: $(STAMP) ## Build the wheel into dist/
+	@rm -rf dist build && $(UV) build --quiet --wheel --out-dir dist .
+
+bench: $(STAMP) kafka ## Throughput on Kafka beside peer loops, in one run
+	@$(BIN)/python -m tests.benchmarks.throughput --json bench-out/throughput.json
+
+lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
+	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
+
+clean: ## Remove what was built, not the environment
+	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

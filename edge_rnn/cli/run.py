@@ -1,0 +1,74 @@
+"""``edge-rnn run``: a bundle as a daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Text = str | None
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    input: Annotated[Text, typer.Option("--input", help="Topic to read.")] = None,
+    output: Annotated[Text, typer.Option("--output", help="Topic to write.")] = None,
+    broker: Annotated[
+        Text,
+        typer.Option("--broker", "--bootstrap-server", help="HOST:PORT[,...] or sqlite:PATH  [localhost:9092]"),
+    ] = None,
+    group: Annotated[Text, typer.Option(help="Consumer group  [the bundle's name]")] = None,
+    client: Annotated[Text, typer.Option(help="kafka-python or confluent  [kafka-python]")] = None,
+    codec: Annotated[Text, typer.Option(help="How input values are written: json or f32  [json]")] = None,
+    output_codec: Annotated[Text, typer.Option(help="json or f32  [as the input]")] = None,
+    dead_letter: Annotated[Text, typer.Option(help="Topic for records that cannot be used.")] = None,
+    create_topics: Annotated[
+        bool | None,
+        typer.Option("--create-topics", help="Make missing topics: input, output, dead letters."),
+    ] = None,
+    from_: Annotated[
+        Text, typer.Option("--from", help="Where a group that never committed begins: earliest or latest  [earliest]")
+    ] = None,
+    commit_interval: Annotated[Text, typer.Option(help="Longest time between commits under load  [100ms]")] = None,
+    instance: Annotated[Text, typer.Option(help="Name of this member  [a UUID kept in --state-dir]")] = None,
+    state_dir: Annotated[Text, typer.Option(help="Where the member's name is kept.")] = None,
+    startup_timeout: Annotated[Text, typer.Option(help="How long the broker may take to answer  [20s]")] = None,
+    headers: Annotated[Text, typer.Option(help="Headers of outputs: none, origin or trace  [none]")] = None,
+    null_key: Annotated[
+        Text, typer.Option(help="A record without key: dead-letter, or the stream of its partition  [dead-letter]")
+    ] = None,
+    on_new_model: Annotated[Text, typer.Option(help="State of another model: fail or reset  [fail]")] = None,
+    on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
+    on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
+    max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
+    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a model call  [1]")] = None,
+    leave: Annotated[
+        bool | None,
+        typer.Option("--leave", help="Leave the group on stopping, instead of being expected back."),
+    ] = None,
+    http: Annotated[Text, typer.Option(help="Serve /metrics, /healthz, /readyz at HOST:PORT.")] = None,
+    log_format: Annotated[Text, typer.Option(help="text or json  [text]")] = None,
+    log_level: Annotated[Text, typer.Option(help="debug, info, warning or error  [info]")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with the same names; its [kafka] table goes to the client."),
+    ] = None,
+) -> None:
+    """Run a bundle as a daemon that keeps one state per stream.
+
+    Example: edge-rnn run activity.bundle --input sensors --output activity --broker localhost:9092
+
+    Each setting is taken from its flag, else EDGE_RNN_<NAME>, else the --config file, else its default.
+    SIGTERM drains, commits and ends with status 0.
+    """
+    flags = {name: value for name, value in locals().items() if name not in ("bundle", "config", "from_")}
+    from edge_rnn.contract.config import resolve
+    from runtime.daemon.lifecycle import serve
+    from runtime.daemon.settings import RunSettings
+    from runtime.observe.logs import configure_logs
+
+    settings = resolve(RunSettings, {**flags, "from": from_}, config)
+    configure_logs(settings.log_format, settings.log_level)
+    serve(bundle, settings)

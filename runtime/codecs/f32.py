@@ -1,0 +1,51 @@
+"""``f32``: little-endian float32, features x rows, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.codecs.protocol import Decoded, refuse_non_finite
+
+
+class F32Decoder:
+    """Reads values of 4 x ``width`` bytes a row into float32[total, width]."""
+
+    name = "f32"
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._row_bytes = 4 * width
+
+    def decode(self, values: Sequence[bytes]) -> Decoded:
+        """A value whose length is not a whole, positive number of rows is an error."""
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        lengths, rest = np.divmod(sizes, self._row_bytes)
+        bad = np.flatnonzero((rest != 0) | (lengths == 0))
+        errors: dict[int, str] = {}
+        if bad.size:
+            lengths[bad] = 0
+            for index in bad.tolist():
+                errors[index] = (
+                    f"{sizes[index]} bytes, expected a multiple of {self._row_bytes} (float32 x {self._width})"
+                )
+            values = [b"" if index in errors else value for index, value in enumerate(values)]
+        rows = np.frombuffer(b"".join(values), "<f4").reshape(-1, self._width)
+        starts = np.cumsum(lengths) - lengths
+        return refuse_non_finite(Decoded(rows, starts, lengths, errors))
+
+
+class F32Encoder:
+    """Writes the rows of the first output as they are."""
+
+    name = "f32"
+
+    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+        """One value for each (start, length), 4 bytes a number, little-endian."""
+        first = np.ascontiguousarray(outputs[0].reshape(outputs[0].shape[0], -1), "<f4")
+        row_bytes = 4 * first.shape[1]
+        data = first.tobytes()
+        begins = starts * row_bytes
+        ends = begins + lengths * row_bytes
+        return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]

@@ -1,0 +1,72 @@
+"""The states of all streams: one array per state pair, one row per stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_rnn.contract.signature import StateSpec
+
+
+class Arena:
+    """States in main memory. Gather takes the rows of some slots, scatter puts them back.
+
+    ``first`` holds one stream's first value of each state, ``dtype[*row_shape]``. Scatter after
+    gather with the same slots is the identity.
+    """
+
+    def __init__(self, specs: Sequence[StateSpec], first: Sequence[np.ndarray], capacity: int = 1024) -> None:
+        self._specs = tuple(specs)
+        self._first = [np.asarray(value, spec.dtype) for spec, value in zip(specs, first, strict=True)]
+        self._arrays = [np.empty((capacity, *spec.row_shape), spec.dtype) for spec in specs]
+        self._capacity = capacity
+        self.row_bytes = sum(spec.row_bytes for spec in specs)
+
+    @property
+    def capacity(self) -> int:
+        """Rows there are."""
+        return self._capacity
+
+    def grow(self, capacity: int) -> None:
+        """Make room for at least ``capacity`` rows; what is there stays."""
+        if capacity <= self._capacity:
+            return
+        for index, array in enumerate(self._arrays):
+            bigger = np.empty((capacity, *array.shape[1:]), array.dtype)
+            bigger[: self._capacity] = array
+            self._arrays[index] = bigger
+        self._capacity = capacity
+
+    def reset(self, slots: np.ndarray) -> None:
+        """Give these slots the first value of each state."""
+        for array, value in zip(self._arrays, self._first, strict=True):
+            array[slots] = value
+
+    def gather(self, slots: np.ndarray) -> list[np.ndarray]:
+        """Copies of the states of these slots: ``[batch, *row]`` per state pair."""
+        return [array[slots] for array in self._arrays]
+
+    def scatter(self, slots: np.ndarray, states: Sequence[np.ndarray]) -> None:
+        """Put states back: ``[batch, *row]`` per state pair; ``slots`` has no repeats."""
+        for array, value in zip(self._arrays, states, strict=True):
+            array[slots] = value
+
+    def read(self, slots: np.ndarray) -> np.ndarray:
+        """The states of these slots as bytes, the state pairs in order: uint8[n, row_bytes]."""
+        rows = np.empty((slots.size, self.row_bytes), np.uint8)
+        at = 0
+        for spec, array in zip(self._specs, self._arrays, strict=True):
+            if spec.row_bytes:
+                rows[:, at : at + spec.row_bytes] = array[slots].reshape(slots.size, -1).view(np.uint8)
+            at += spec.row_bytes
+        return rows
+
+    def write(self, slots: np.ndarray, rows: np.ndarray) -> None:
+        """The inverse of `read`."""
+        at = 0
+        for spec, array in zip(self._specs, self._arrays, strict=True):
+            if spec.row_bytes:
+                piece = np.ascontiguousarray(rows[:, at : at + spec.row_bytes])
+                array[slots] = piece.view(spec.dtype).reshape(slots.size, *spec.row_shape)
+            at += spec.row_bytes

@@ -1,0 +1,239 @@
+"""Records in, records out: decode, find the streams, step them, encode. The same for daemon and replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from runtime.codecs.protocol import Decoder, Encoder
+from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
+from runtime.core.scheduler import Call, Limits, plan
+from runtime.core.streams import StreamTable
+from runtime.engines.protocol import Engine
+
+HeaderMode = Literal["none", "origin", "trace"]
+NullKey = Literal["dead-letter", "partition"]
+
+TRACE_HEADERS = ("traceparent", "tracestate")
+"""W3C Trace Context headers, passed on from the input record under ``--headers trace``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """How records become streams and outputs.
+
+    ``topic`` names the origin in headers. ``same_partitions``: an output goes to its input's
+    partition; otherwise the transport chooses by key. ``null_key``: a record without a key is a
+    dead letter, or belongs to the one keyless stream of its partition.
+    """
+
+    topic: str
+    same_partitions: bool = True
+    headers: HeaderMode = "none"
+    null_key: NullKey = "dead-letter"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What came of a batch: outputs and dead letters in input order, and how many steps were taken."""
+
+    outputs: Outgoing
+    dead_letters: Outgoing
+    errors: list[str]
+    steps: int
+
+
+class Processor:
+    """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O."""
+
+    def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
+        self.streams = StreamTable()
+        self._engine = engine
+        self._decoder = decoder
+        self._encoder = encoder
+        self._settings = settings
+        limits = settings.limits
+        self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
+        self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
+
+    def process(self, batch: RecordBatch) -> Processed:
+        """Take a batch through the model. Every record gives one output, or one dead letter, or ends its stream.
+
+        Raises `EngineError` when the model fails: the states are then undefined and must be dropped.
+        """
+        n = len(batch)
+        errors: dict[int, str] = {}
+        keys = self._stream_keys(batch, errors)
+        tombstones = [i for i, value in enumerate(batch.values) if value is None and i not in errors]
+        decoded = self._decoder.decode([value if value is not None else b"" for value in batch.values])
+        ends = set(tombstones)
+        for index, error in decoded.errors.items():
+            if index not in ends:
+                errors.setdefault(index, error)
+        lengths = decoded.lengths.copy()
+        if errors or tombstones:
+            lengths[[*errors, *tombstones]] = 0
+        slots, ended = self._slots(batch, keys, tombstones, lengths)
+        try:
+            results = self._run(decoded.rows, slots, decoded.starts, lengths, errors)
+            live = np.flatnonzero(slots >= 0)
+            if live.size:
+                self.streams.touch(slots[live], batch.offsets[live], batch.timestamps[live])
+        finally:
+            self.streams.release(ended)
+        good = lengths > 0
+        if errors:
+            good[list(errors)] = False
+        chosen = np.flatnonzero(good) if not good.all() else np.arange(n)
+        values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        return Processed(
+            outputs=self._outgoing(batch, chosen, values),
+            dead_letters=self._dead_letters(batch, errors),
+            errors=[errors[index] for index in sorted(errors)],
+            steps=int(lengths.sum()),
+        )
+
+    def restore(
+        self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
+    ) -> None:
+        """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]."""
+        taken, _ = self.streams.take(partition, keys)
+        slots = np.asarray(taken, np.int64)
+        self._engine.grow(self.streams.capacity)
+        self._engine.write(slots, rows)
+        self.streams.offsets[slots] = offsets
+        self.streams.timestamps[slots] = timestamps
+
+    def read_states(self, slots: np.ndarray) -> np.ndarray:
+        """The states of these slots as bytes: uint8[n, state_bytes]."""
+        return self._engine.read(slots)
+
+    def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> list[bytes]:
+        if None not in batch.keys:
+            return batch.keys  # type: ignore[return-value]
+        if self._settings.null_key == "dead-letter":
+            for index, key in enumerate(batch.keys):
+                if key is None:
+                    errors[index] = "the record has no key, so no stream; see --null-key partition"
+        return [key if key is not None else b"" for key in batch.keys]
+
+    def _slots(
+        self, batch: RecordBatch, keys: list[bytes], tombstones: Sequence[int], lengths: np.ndarray
+    ) -> tuple[np.ndarray, list[int]]:
+        """The slot of each record (-1: none), and the slots of streams that end inside this batch.
+
+        A record after its stream's end begins a new stream in another slot.
+        """
+        slots = np.full(len(batch), -1, np.int64)
+        new: list[int] = []
+        ended: list[int] = []
+        partitions = batch.partitions
+        bounds = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(batch)]
+        stops = sorted({*bounds, *tombstones, *(index + 1 for index in tombstones)})
+        ends = set(tombstones)
+        all_live = bool(lengths.all())
+        for begin, stop in pairwise(stops):
+            partition = int(partitions[begin])
+            if begin in ends:
+                slot = self.streams.end(partition, keys[begin])
+                if slot is not None:
+                    ended.append(slot)
+                continue
+            if all_live:
+                taken, fresh = self.streams.take(partition, keys[begin:stop])
+                slots[begin:stop] = taken
+            else:
+                live = (np.flatnonzero(lengths[begin:stop]) + begin).tolist()
+                taken, fresh = self.streams.take(partition, [keys[index] for index in live])
+                slots[live] = taken
+            new += fresh
+        if new:
+            self._engine.grow(self.streams.capacity)
+            self._engine.reset(np.asarray(new, np.int64))
+        return slots, ended
+
+    def _run(
+        self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]
+    ) -> list[np.ndarray]:
+        """Step every stream through its rows; a record that makes a result not finite joins ``errors``."""
+        outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in self._engine.manifest.outputs]
+        used = np.flatnonzero(lengths)
+        bad_rows: list[int] = []
+        for call in plan(slots[used], starts[used], lengths[used], self._limits):
+            self._call(call, rows, outputs, bad_rows)
+        for row in bad_rows:
+            record = int(used[np.searchsorted(starts[used], row, side="right") - 1])
+            errors.setdefault(
+                record,
+                f"the model's result for row {row - int(starts[record])} is not finite;"
+                " the stream keeps its last good state",
+            )
+        return outputs
+
+    def _call(self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: list[int]) -> None:
+        """One model call. A stream with a result that is not finite is run again step by step."""
+        x = rows[call.rows]
+        pieces = np.split(x, self._splits, axis=2) if self._splits.size else [x]
+        specs = self._engine.manifest.inputs
+        inputs = [
+            piece.reshape(*piece.shape[:2], *spec.row_shape).astype(spec.dtype, copy=False)
+            for piece, spec in zip(pieces, specs, strict=True)
+        ]
+        results, good = self._engine.run(call.slots, inputs)
+        if good.all():
+            for output, result in zip(outputs, results, strict=True):
+                output[call.rows] = result
+            return
+        fine = np.flatnonzero(good)
+        for output, result in zip(outputs, results, strict=True):
+            output[call.rows[:, fine]] = result[:, fine]
+        bad = np.flatnonzero(~good)
+        if len(call.rows) == 1:
+            bad_rows += call.rows[0, bad].tolist()
+            return
+        for step in call.rows:
+            self._call(Call(call.slots[bad], step[None, bad]), rows, outputs, bad_rows)
+
+    def _outgoing(self, batch: RecordBatch, chosen: np.ndarray, values: list[bytes]) -> Outgoing:
+        whole = chosen.size == len(batch)
+        partitions = batch.partitions if whole else batch.partitions[chosen]
+        return Outgoing(
+            partitions=partitions if self._settings.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
+            timestamps=batch.timestamps if whole else batch.timestamps[chosen],
+            keys=batch.keys if whole else [batch.keys[index] for index in chosen.tolist()],
+            values=values,  # type: ignore[arg-type]  # a list of bytes is not a list of bytes | None
+            headers=self._headers(batch, chosen),
+        )
+
+    def _headers(self, batch: RecordBatch, chosen: np.ndarray) -> list[Headers] | None:
+        if self._settings.headers == "none":
+            return None
+        found: list[Headers] = []
+        for index in chosen.tolist():
+            headers = self._origin(batch, index)
+            if self._settings.headers == "trace" and batch.headers is not None:
+                headers += [header for header in batch.headers[index] if header[0] in TRACE_HEADERS]
+            found.append(headers)
+        return found
+
+    def _origin(self, batch: RecordBatch, index: int) -> list[tuple[str, bytes]]:
+        return [
+            ("edge-rnn-topic", self._settings.topic.encode()),
+            ("edge-rnn-partition", str(batch.partitions[index]).encode()),
+            ("edge-rnn-offset", str(batch.offsets[index]).encode()),
+        ]
+
+    def _dead_letters(self, batch: RecordBatch, errors: dict[int, str]) -> Outgoing:
+        chosen = sorted(errors)
+        return Outgoing(
+            partitions=np.full(len(chosen), BY_KEY, np.int32),
+            timestamps=batch.timestamps[chosen] if chosen else np.empty(0, np.int64),
+            keys=[batch.keys[index] for index in chosen],
+            values=[batch.values[index] for index in chosen],
+            headers=[[("edge-rnn-error", errors[i].encode()), *self._origin(batch, i)] for i in chosen],
+        )

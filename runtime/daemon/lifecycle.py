@@ -1,0 +1,160 @@
+"""A daemon's life, from a bundle and settings to a clean end: open, check, serve, drain, stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from edge_rnn.contract.bundle import Bundle, open_bundle
+from edge_rnn.contract.errors import UsageError
+from edge_rnn.contract.fingerprint import state_fingerprint
+from edge_rnn.contract.verification import check_golden
+from runtime.checkpoint.checkpoint import Checkpoint, RecoveryPolicy
+from runtime.codecs.registry import make_decoder, make_encoder
+from runtime.core.processor import Processor, ProcessorSettings
+from runtime.core.scheduler import Limits
+from runtime.daemon.daemon import Daemon, LoopSettings
+from runtime.daemon.instance import InstanceName
+from runtime.daemon.settings import RunSettings, default_state_dir
+from runtime.engines.cpu import open_cpu_engine
+from runtime.observe.http import ObserveServer
+from runtime.observe.metrics import Metrics
+from runtime.observe.timed_engine import TimedEngine
+from runtime.transports.connect import open_transport
+from runtime.transports.protocol import MemberSettings, Transport
+
+log = logging.getLogger("edge_rnn.daemon")
+
+STUCK_S = 120.0
+"""A loop that has not turned for this long is reported unhealthy."""
+
+
+def serve(bundle_path: Path, settings: RunSettings) -> None:
+    """Run a bundle as a daemon until SIGTERM or SIGINT, then drain, commit and return.
+
+    Raises the contract's errors: `UsageError`, `BundleError`, `GateFailed`, `TransportError`,
+    `StateError`, `EngineError`.
+    """
+    began = time.monotonic()
+    limits = _limits(settings)
+    loop = _loop(settings)
+    bundle = open_bundle(bundle_path)
+    group = settings.group or bundle.manifest.name
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stopped_by_signals())
+        instance = settings.instance
+        if instance is None:
+            state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
+            instance = stack.enter_context(InstanceName(state_dir, group)).name
+        member = _member(settings, group, instance)
+        transport = open_transport(member)
+        metrics = Metrics()
+        daemon = _assemble(bundle, settings, limits, loop, transport, metrics)
+        if settings.http is not None:
+            server = ObserveServer(
+                settings.http,
+                metrics,
+                healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
+                ready=lambda: None if daemon.ready else "no partition is served yet",
+            )
+            stack.callback(server.close)
+            log.info("observing", extra={"port": server.port})
+        log.info(
+            "starting",
+            extra={
+                "bundle": str(bundle.path),
+                "group": group,
+                "instance": instance,
+                "input": settings.input,
+                "output": settings.output,
+                "seconds": round(time.monotonic() - began, 3),
+            },
+        )
+        daemon.run(stop)
+        log.info("stopped")
+
+
+def _assemble(
+    bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
+) -> Daemon:
+    engine = open_cpu_engine(bundle, threads=settings.threads)
+    check_golden(bundle, engine.step)
+    manifest = bundle.manifest
+    decoder = make_decoder(settings.codec, manifest)
+    encoder = make_encoder(settings.output_codec or settings.codec, manifest)
+    processor = Processor(
+        TimedEngine(engine, metrics),
+        decoder,
+        encoder,
+        ProcessorSettings(topic=settings.input, headers=settings.headers, null_key=settings.null_key, limits=limits),
+    )
+    checkpoint = Checkpoint(
+        processor,
+        transport,
+        state_fingerprint(manifest, settings.replay_settings),
+        RecoveryPolicy(
+            start=settings.from_,
+            on_new_model=settings.on_new_model,
+            on_moved_offsets=settings.on_moved_offsets,
+            on_lost_input=settings.on_lost_input,
+        ),
+        manifest.state_bytes,
+    )
+    return Daemon(transport, processor, checkpoint, loop, metrics)
+
+
+def _member(settings: RunSettings, group: str, instance: str) -> MemberSettings:
+    return MemberSettings(
+        broker=settings.broker,
+        group=group,
+        input=settings.input,
+        output=settings.output,
+        instance=instance,
+        dead_letter=settings.dead_letter,
+        create_topics=settings.create_topics,
+        client=settings.client,
+        startup_timeout_s=settings.startup_timeout_s,
+        properties=settings.kafka,
+    )
+
+
+def _limits(settings: RunSettings) -> Limits:
+    try:
+        return Limits(chunk=settings.max_chunk)
+    except ValueError:
+        raise UsageError(
+            f"--max-chunk is {settings.max_chunk}, expected a power of two up to {Limits().steps}"
+        ) from None
+
+
+def _loop(settings: RunSettings) -> LoopSettings:
+    if settings.max_records < 1:
+        raise UsageError(f"--max-records is {settings.max_records}, expected at least 1")
+    return LoopSettings(
+        commit_interval_s=settings.commit_interval_s,
+        max_records=settings.max_records,
+        leave=settings.leave,
+        dead_letters=settings.dead_letter is not None,
+    )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; the handlers there before are put back afterwards."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

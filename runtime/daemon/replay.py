@@ -1,0 +1,45 @@
+"""Replay: files through the same core as the daemon's, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from edge_rnn.contract.bundle import open_bundle
+from edge_rnn.contract.errors import RecordError
+from runtime.codecs.registry import make_decoder, make_encoder
+from runtime.core.processor import Processor, ProcessorSettings
+from runtime.core.scheduler import Limits
+from runtime.engines.cpu import open_cpu_engine
+from runtime.transports.files import read_batches
+
+CODEC = "json"
+
+
+def replay(bundle_path: Path, source: Path, *, batch_records: int = 4096, max_chunk: int = 64) -> Iterator[list[bytes]]:
+    """Take a file's rows through a bundle; yields the output lines of each batch, in input order.
+
+    A line is ``{"key": ..., "output": ...}``: the key, then the bytes that the daemon would write
+    with ``--output-codec json``. Raises `RecordError` naming the record that cannot be used.
+    """
+    bundle = open_bundle(bundle_path)
+    manifest = bundle.manifest
+    processor = Processor(
+        open_cpu_engine(bundle),
+        make_decoder(CODEC, manifest),
+        make_encoder(CODEC, manifest),
+        ProcessorSettings(topic=str(source), limits=Limits(chunk=max_chunk)),
+    )
+    for batch in read_batches(source, CODEC, manifest.feature_names, batch_records):
+        processed = processor.process(batch)
+        if processed.errors:
+            raise RecordError(f"{source} holds a record that cannot be used: {processed.errors[0]}")
+        keys, values = processed.outputs.keys, processed.outputs.values
+        yield [_line(key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def _line(key: bytes | None, value: bytes | None) -> bytes:
+    name = orjson.dumps((key or b"").decode("utf-8", "backslashreplace"))
+    return b'{"key":' + name + b"," + (value or b"{}")[1:] + b"\n"

@@ -1,0 +1,65 @@
+"""All settings of ``edge-rnn run``, parsed once; the core never reads flags, files or the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge_rnn.contract.units import parse_duration
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a daemon; names are the flags', with underscores. Durations are text with a unit."""
+
+    input: str
+    output: str
+    broker: str = "localhost:9092"
+    group: str | None = None
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    codec: Literal["json", "f32"] = "json"
+    output_codec: Literal["json", "f32"] | None = None
+    dead_letter: str | None = None
+    create_topics: bool = False
+    instance: str | None = None
+    state_dir: str | None = None
+    from_: Literal["earliest", "latest"] = msgspec.field(default="earliest", name="from")
+    commit_interval: str = "100ms"
+    startup_timeout: str = "20s"
+    max_records: int = 4096
+    max_chunk: int = 64
+    threads: int = 1
+    headers: Literal["none", "origin", "trace"] = "none"
+    null_key: Literal["dead-letter", "partition"] = "dead-letter"
+    on_new_model: Literal["fail", "reset"] = "fail"
+    on_moved_offsets: Literal["fail", "reset"] = "fail"
+    on_lost_input: Literal["fail", "reset"] = "fail"
+    leave: bool = False
+    http: str | None = None
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    kafka: dict[str, object] = {}
+
+    @property
+    def commit_interval_s(self) -> float:
+        """The longest time between two commits under load, in seconds."""
+        return parse_duration(self.commit_interval, "--commit-interval")
+
+    @property
+    def startup_timeout_s(self) -> float:
+        """How long the broker may take to answer at start, in seconds."""
+        return parse_duration(self.startup_timeout, "--startup-timeout")
+
+    @property
+    def replay_settings(self) -> dict[str, str]:
+        """The settings that change what a replay computes; they go into the state fingerprint."""
+        return {"codec": self.codec, "null_key": self.null_key}
+
+
+def default_state_dir() -> Path:
+    """Where a daemon keeps its instance name: ``$XDG_STATE_HOME/edge-rnn``, else under ``~/.local/state``."""
+    import os
+
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "edge-rnn"

@@ -1,0 +1,70 @@
+"""ONNX Runtime on the CPU, states in main memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
+from runtime.core.arena import Arena
+
+
+class CpuEngine:
+    """The step graph on ONNX Runtime's CPU provider; see `runtime.engines.protocol.Engine`."""
+
+    def __init__(self, step: StepGraph, first: Sequence[np.ndarray]) -> None:
+        """``first``: one stream's first value of each state, ``[*row]``."""
+        self.manifest = step.manifest
+        self.step = step
+        self._arena = Arena(step.manifest.states, first)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for at least ``capacity`` streams."""
+        self._arena.grow(capacity)
+
+    def reset(self, slots: np.ndarray) -> None:
+        """Give these slots the states of a stream that has seen nothing."""
+        self._arena.reset(slots)
+
+    def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Gather, step, scatter; see the protocol. Raises `EngineError`."""
+        outputs, states = self.step(inputs, self._arena.gather(slots))
+        if _all_finite(outputs) and _all_finite(states):
+            self._arena.scatter(slots, states)
+            return outputs, np.ones(slots.size, bool)
+        good = np.ones(slots.size, bool)
+        for value in outputs:
+            good &= _finite_by(value, axis=1)
+        for value in states:
+            good &= _finite_by(value, axis=0)
+        self._arena.scatter(slots[good], [value[good] for value in states])
+        return outputs, good
+
+    def read(self, slots: np.ndarray) -> np.ndarray:
+        """States as bytes: uint8[n, state_bytes]."""
+        return self._arena.read(slots)
+
+    def write(self, slots: np.ndarray, rows: np.ndarray) -> None:
+        """The inverse of `read`."""
+        self._arena.write(slots, rows)
+
+
+def open_cpu_engine(bundle: Bundle, *, threads: int = 1) -> CpuEngine:
+    """Open a bundle on the CPU. Raises `EngineError`, `MissingDependency`."""
+    first = [bundle.initial_state(spec) for spec in bundle.manifest.states]
+    return CpuEngine(open_step_graph(bundle, threads=threads), first)
+
+
+def _all_finite(arrays: Sequence[np.ndarray]) -> bool:
+    """Quick and safe: a sum is finite only if no entry is NaN or infinite (it may overflow for finite ones)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(array.dtype.kind != "f" or bool(np.isfinite(np.add.reduce(array, axis=None))) for array in arrays)
+
+
+def _finite_by(value: np.ndarray, axis: int) -> np.ndarray:
+    """Per entry of ``axis``, whether all is finite: bool[value.shape[axis]]."""
+    if value.dtype.kind != "f":
+        return np.ones(value.shape[axis], bool)
+    return np.asarray(np.isfinite(np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)).all(axis=1))
