@@ -1,0 +1,82 @@
+"""``edge-rnn train``: follow a recipe and leave a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_rnn.contract.errors import MissingDependency, UsageError
+
+MISSING = "training needs {name}, which is not installed; install it: pip install 'edge-rnn[recipes]'"
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="Recipe: activity or weather.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; an earlier run is replaced.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeat.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same weights.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a recurrent network by a recipe and write the run: model, weights, curves, score.
+
+    Example: edge-rnn train activity -o run --set cell=lstm --set hidden=48
+
+    Settings: cell (elman, jordan, lstm, gru), hidden, layers, dropout, activation (tanh, relu,
+    sigmoid), loss_on (all, last), optimiser (adam, rmsprop, sgd), learning_rate, momentum, l1, l2,
+    clip_norm, chunk, batch, epochs, patience.
+    """
+    from edge_rnn.recipes import check_name
+
+    check_name(recipe)
+    given = parse_changes(changes or [])
+    try:
+        from edge_rnn.recipes import find_recipe
+        from edge_rnn.recipes.train import train_run
+        from edge_rnn.training.progress import progress_for
+        from edge_rnn.training.settings import override
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("edge_rnn", "exporters", "runtime", "deploy"):
+            raise
+        raise MissingDependency(MISSING.format(name=error.name)) from error
+
+    chosen = find_recipe(recipe)
+    settings = override(chosen.settings, given)
+    outcome = train_run(chosen, output, settings, seed=seed, progress=progress_for(sys.stderr))
+    score = outcome.score
+    if as_json:
+        result = {
+            "run": str(output),
+            "recipe": recipe,
+            "seed": seed,
+            "measure": score.measure,
+            "score": score.value,
+            "baseline": score.baseline,
+            "beats_baseline": score.beats_baseline,
+            "epochs": len(outcome.history.train),
+            "seconds": round(outcome.seconds, 2),
+        }
+        print(json.dumps(result))
+        return
+    print(f"{output}: {score}")
+    print(f"baseline: {chosen.baseline}; {len(outcome.history.train)} epochs in {outcome.seconds:.1f} s")
+    print(f"next: edge-rnn export {output} -o bundle")
+
+
+def parse_changes(changes: list[str]) -> dict[str, str]:
+    """``["hidden=48"]`` to ``{"hidden": "48"}``. Raises `UsageError` for one without ``=`` or given twice."""
+    parsed: dict[str, str] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise UsageError(f"--set {change}: expected KEY=VALUE, e.g. --set hidden=48")
+        if key in parsed:
+            raise UsageError(f"--set {key} is given twice ({parsed[key]} and {value}); give it once")
+        parsed[key] = value.strip()
+    return parsed

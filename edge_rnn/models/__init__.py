@@ -1,0 +1,34 @@
+"""Recurrent models as ordinary modules: one cell or head a file, built by name, saved and loaded.
+
+Layout ``x: float32[time, batch, feature]``; states are named, ``float32[1, batch, width]``.
+"""
+
+from edge_rnn.models.activation import Activation
+from edge_rnn.models.dropout import LockedDropout
+from edge_rnn.models.elman import ElmanSigmoid
+from edge_rnn.models.jordan import JordanLayer
+from edge_rnn.models.registry import MODELS, ModelArguments, build
+from edge_rnn.models.saving import ModelFile, load_run, read_model_file, save
+from edge_rnn.models.scaler import Scaler
+from edge_rnn.models.sequence import SequenceModel, State, Task, detach, state_kinds, state_width
+
+__all__ = [
+    "MODELS",
+    "Activation",
+    "ElmanSigmoid",
+    "JordanLayer",
+    "LockedDropout",
+    "ModelArguments",
+    "ModelFile",
+    "Scaler",
+    "SequenceModel",
+    "State",
+    "Task",
+    "build",
+    "detach",
+    "load_run",
+    "read_model_file",
+    "save",
+    "state_kinds",
+    "state_width",
+]

@@ -1,0 +1,92 @@
+"""Follows a recipe: load, scale, build, train, score, and write the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_rnn.models import SequenceModel, build
+from edge_rnn.models.saving import check_target
+from edge_rnn.recipes.recipe import Parts, Recipe, Score
+from edge_rnn.training import History, Progress, Settings, deterministic, fit, write_run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained model, how it came about, and its score on the test part."""
+
+    model: SequenceModel
+    history: History
+    score: Score
+    seconds: float
+
+
+def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
+    """A fresh model whose scalers were fitted on the training part only."""
+    model = build(
+        settings.cell,
+        inputs=len(recipe.features),
+        outputs=len(recipe.labels),
+        hidden=settings.hidden,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        activation=settings.activation,
+        task=recipe.task,
+        features=recipe.features,
+        labels=recipe.labels,
+    )
+    model.scaler.fit(parts.train.x)
+    if model.output_scaler is not None:
+        model.output_scaler.fit(parts.train.target)
+    return model
+
+
+def train(recipe: Recipe, settings: Settings, *, seed: int = 0, progress: Progress | None = None) -> Outcome:
+    """Train ``recipe`` from a seed, on one thread; the same seed gives the same weights.
+
+    Raises `UsageError` for settings that do not go together, `EdgeRnnError` when it diverges.
+    """
+    began = time.monotonic()
+    with deterministic(seed):
+        parts = recipe.load()
+        model = prepare(recipe, settings, parts)
+        history = fit(model, parts.train, parts.validation, recipe.loss(model), settings, progress=progress)
+        score = recipe.score(model)
+    return Outcome(model, history, score, time.monotonic() - began)
+
+
+def train_run(
+    recipe: Recipe, path: Path | str, settings: Settings, *, seed: int = 0, progress: Progress | None = None
+) -> Outcome:
+    """Train and write the run directory ``path``. Raises `UsageError` before training when it cannot be written."""
+    check_target(path)
+    outcome = train(recipe, settings, seed=seed, progress=progress)
+    write_run(
+        path,
+        outcome.model,
+        outcome.history,
+        settings,
+        recipe=recipe.name,
+        score=dataclasses.asdict(outcome.score),
+        seed=seed,
+        report=report(recipe, outcome, seed),
+    )
+    return outcome
+
+
+def report(recipe: Recipe, outcome: Outcome, seed: int) -> str:
+    """The run in a few lines, for a person."""
+    history = outcome.history
+    kept = f"epoch {history.best_epoch} of {len(history.train)}, validation loss"
+    lines = {
+        "recipe": f"{recipe.name}: {recipe.purpose}",
+        "score": str(outcome.score),
+        "baseline": recipe.baseline,
+        "kept": f"{kept} {history.validation[history.best_epoch - 1]:.4f}",
+        "seed": f"{seed}, {outcome.seconds:.1f} s",
+        "data": recipe.source,
+        "licence": recipe.licence,
+    }
+    return "".join(f"{name + ':':10}{text}\n" for name, text in lines.items())
