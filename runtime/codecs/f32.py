@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.codecs.protocol import Decoded, refuse_non_finite
+from runtime.codecs.protocol import Decoded, as_table, refuse_non_finite
 
 
 class F32Decoder:
@@ -43,7 +43,7 @@ class F32Encoder:
 
     def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
         """One value for each (start, length), 4 bytes a number, little-endian."""
-        first = np.ascontiguousarray(outputs[0].reshape(outputs[0].shape[0], -1), "<f4")
+        first = np.ascontiguousarray(as_table(outputs[0]), "<f4")
         row_bytes = 4 * first.shape[1]
         data = first.tobytes()
         begins = starts * row_bytes

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from edge_rnn.contract.signature import OutputSpec
-from runtime.codecs.protocol import Decoded, refuse_non_finite
+from runtime.codecs.protocol import Decoded, as_table, refuse_non_finite
 
 
 class JsonDecoder:
@@ -98,7 +98,7 @@ class JsonEncoder:
 
     def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
         """One value for each (start, length)."""
-        tables = [np.ascontiguousarray(output.reshape(output.shape[0], -1)) for output in outputs]
+        tables = [np.ascontiguousarray(as_table(output)) for output in outputs]
         spans = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
         option = orjson.OPT_SERIALIZE_NUMPY
         labels = self._main.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,6 +40,11 @@ class Encoder(Protocol):
 
     def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
         """One value for each (start, length): ``outputs`` holds ``[total, *row]`` per manifest output."""
+
+
+def as_table(output: np.ndarray) -> np.ndarray:
+    """``[total, *row]`` as ``[total, width]``, also where total is 0."""
+    return output.reshape(output.shape[0], math.prod(output.shape[1:]))
 
 
 def refuse_non_finite(decoded: Decoded) -> Decoded:

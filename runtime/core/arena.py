@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,7 +59,7 @@ class Arena:
         at = 0
         for spec, array in zip(self._specs, self._arrays, strict=True):
             if spec.row_bytes:
-                rows[:, at : at + spec.row_bytes] = array[slots].reshape(slots.size, -1).view(np.uint8)
+                rows[:, at : at + spec.row_bytes] = _table(array[slots], slots.size).view(np.uint8)
             at += spec.row_bytes
         return rows
 
@@ -70,3 +71,8 @@ class Arena:
                 piece = np.ascontiguousarray(rows[:, at : at + spec.row_bytes])
                 array[slots] = piece.view(spec.dtype).reshape(slots.size, *spec.row_shape)
             at += spec.row_bytes
+
+
+def _table(rows: np.ndarray, n: int) -> np.ndarray:
+    """``[n, *row]`` as ``[n, width]``, also where n is 0."""
+    return rows.reshape(n, math.prod(rows.shape[1:]))

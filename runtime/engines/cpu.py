@@ -67,4 +67,5 @@ def _finite_by(value: np.ndarray, axis: int) -> np.ndarray:
     """Per entry of ``axis``, whether all is finite: bool[value.shape[axis]]."""
     if value.dtype.kind != "f":
         return np.ones(value.shape[axis], bool)
-    return np.asarray(np.isfinite(np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)).all(axis=1))
+    others = tuple(index for index in range(value.ndim) if index != axis)
+    return np.asarray(np.isfinite(value).all(axis=others))

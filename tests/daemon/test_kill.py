@@ -1,0 +1,92 @@
+"""Kill the daemon anywhere and start it again: every input has exactly one output, the right one, in order."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import numpy as np
+
+from runtime.core.batch import RecordBatch
+from tests.daemon.processes import DaemonProcess, wait_for
+from tests.oracle import Oracle
+
+TOTAL = 40000
+STREAMS, WRITES, RECORDS, KILLS = 40, 120, 25, 4
+
+
+def outputs_by_stream(batch: RecordBatch) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for key, value in zip(batch.keys, batch.values, strict=True):
+        found.setdefault(key or b"", []).append(value or b"")
+    return found
+
+
+def test_every_input_has_one_output_when_the_daemon_is_killed_again_and_again(place, bundle, tmp_path):
+    rng = np.random.default_rng(7)
+    oracle = Oracle(bundle.path)
+    expected: dict[bytes, list[bytes]] = {}
+    writes = []
+    for _ in range(WRITES):
+        records = []
+        for stream in rng.integers(0, STREAMS, RECORDS).tolist():
+            key = b"stream-%d" % stream
+            rows = rng.standard_normal((int(rng.integers(1, 4)), 3)).astype(np.float32)
+            expected.setdefault(key, []).append(oracle.steps(key, rows).tobytes())
+            records.append((stream % 4, key, rows.tobytes()))
+        writes.append(records)
+
+    def feed() -> None:
+        own = place.again()  # a broker serves one thread
+        for records in writes:
+            own.feed(records)
+            time.sleep(0.03)  # a steady rate, so that kills hit commits at every stage
+        own.broker.close()
+
+    feeder = threading.Thread(target=feed)
+    moments = random.Random(11)
+    log = tmp_path / "daemon.log"
+    arguments = place.arguments(bundle, "--commit-interval", "20ms")
+    daemon = DaemonProcess(arguments, log)
+    try:
+        wait_for(lambda: "partition ready" in daemon.text(), f"a first partition; {daemon.text()[-2000:]}")
+        feeder.start()
+        for _ in range(KILLS):
+            seen = len(place.read())
+            wait_for(lambda before=seen: len(place.read()) > before or not feeder.is_alive(), "an output after a start")
+            assert daemon.alive(), daemon.text()[-2000:]
+            time.sleep(moments.uniform(0, 0.3))
+            daemon.kill()
+            daemon.close()
+            daemon = DaemonProcess(arguments, log)
+        feeder.join()
+        total = WRITES * RECORDS
+        wait_for(lambda: len(place.read()) >= total, f"{total} outputs; {daemon.text()[-2000:]}")
+        wait_for(lambda: daemon.text().count("partition ready") >= 4 * (KILLS + 1), f"ready; {daemon.text()[-2000:]}")
+        assert daemon.stop() == 0, daemon.text()[-2000:]
+    finally:
+        daemon.close()
+        if feeder.is_alive():
+            feeder.join()
+    assert outputs_by_stream(place.read()) == expected
+
+
+def test_sigterm_under_load_drains_commits_and_ends_with_status_0(place, bundle, tmp_path):
+    rng = np.random.default_rng(8)
+    rows = rng.standard_normal((TOTAL, 3)).astype(np.float32)
+    place.feed([(i % 4, b"s%d" % (i % 100), row.tobytes()) for i, row in enumerate(rows)])
+    daemon = DaemonProcess(place.arguments(bundle, "--max-records", "100"), tmp_path / "daemon.log")
+    try:
+        wait_for(lambda: len(place.read()) > 0, f"a first output; {daemon.text()[-2000:]}")
+        assert daemon.stop() == 0, daemon.text()[-2000:]
+        done = len(place.read())
+        daemon.close()
+        assert "stopped" in daemon.text()
+        daemon = DaemonProcess(place.arguments(bundle), tmp_path / "second.log")
+        wait_for(lambda: "partition ready" in daemon.text(), f"the second start; {daemon.text()[-2000:]}")
+        wait_for(lambda: len(place.read()) == TOTAL, f"the rest after {done}; {daemon.text()[-2000:]}")
+        assert daemon.stop() == 0
+    finally:
+        daemon.close()
+    assert len(place.read()) == TOTAL

@@ -1,0 +1,155 @@
+"""The core as a whole, against a plain step-by-step loop over the same graph."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_rnn.contract.bundle import Bundle
+from runtime.codecs.registry import make_decoder, make_encoder
+from runtime.core.batch import BY_KEY, RecordBatch
+from runtime.core.processor import Processor, ProcessorSettings
+from runtime.core.scheduler import Limits
+from runtime.engines.cpu import open_cpu_engine
+from tests.models_for_tests import make_bundle
+from tests.oracle import Oracle
+from tests.runtime.records import batch_of, f32
+
+
+def processor_of(bundle: Bundle, codec: str = "f32", **changes: object) -> Processor:
+    return Processor(
+        open_cpu_engine(bundle),
+        make_decoder(codec, bundle.manifest),
+        make_encoder(codec, bundle.manifest),
+        ProcessorSettings(topic="in", **changes),  # type: ignore[arg-type]
+    )
+
+
+STREAMS = st.tuples(st.integers(0, 2), st.sampled_from([b"a", b"b", b"c"]))
+BATCHES = st.lists(st.lists(st.tuples(STREAMS, st.integers(0, 9)), min_size=1, max_size=20), min_size=1, max_size=4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(BATCHES, st.sampled_from([1, 4, 64]))
+def test_process_of_any_batches_equals_a_loop_step_by_step_bit_for_bit(lstm_bundle, batches, chunk):
+    """A record of 0 steps is a tombstone here: the stream begins anew after it."""
+    processor = processor_of(lstm_bundle, limits=Limits(chunk=chunk, steps=max(chunk, 100)))
+    oracle = Oracle(lstm_bundle.path)
+    rng = np.random.default_rng(0)
+    offsets: dict[int, int] = {}
+    for batch in batches:
+        records, expected = [], []
+        for (partition, key), steps in batch:
+            rows = rng.standard_normal((steps, 3)).astype(np.float32)
+            if steps:
+                expected.append((partition, key, oracle.steps((partition, key), rows).tobytes()))
+                records.append((partition, key, f32(rows)))
+            else:
+                oracle.end((partition, key))
+                records.append((partition, key, None))
+        out = processor.process(batch_of(records, offsets)).outputs
+        assert list(zip(out.partitions.tolist(), out.keys, out.values, strict=True)) == expected
+
+
+def test_process_of_a_deep_backlog_in_one_stream_equals_single_steps(lstm_bundle):
+    rows = np.random.default_rng(3).standard_normal((500, 3)).astype(np.float32)
+    deep = processor_of(lstm_bundle).process(batch_of([(0, b"k", f32(row)) for row in rows]))
+    one = processor_of(lstm_bundle)
+    singles = [one.process(batch_of([(0, b"k", f32(row))])).outputs.values[0] for row in rows]
+    assert deep.outputs.values == singles
+
+
+def test_process_of_bad_records_makes_dead_letters_that_name_their_origin(lstm_bundle):
+    processor = processor_of(lstm_bundle)
+    good = f32(np.ones(3))
+    done = processor.process(batch_of([(0, b"a", good), (0, b"a", b"xx"), (1, None, good), (0, b"a", good)], {0: 7}))
+    assert len(done.outputs) == 2
+    assert done.dead_letters.keys == [b"a", None]
+    assert done.dead_letters.values == [b"xx", good]
+    assert done.dead_letters.partitions.tolist() == [BY_KEY, BY_KEY]
+    headers = [dict(h) for h in done.dead_letters.headers or []]
+    assert headers[0]["edge-rnn-offset"] == b"8"
+    assert headers[0]["edge-rnn-partition"] == b"0"
+    assert headers[0]["edge-rnn-topic"] == b"in"
+    assert b"2 bytes" in headers[0]["edge-rnn-error"]
+    assert b"no key" in headers[1]["edge-rnn-error"]
+    clean = processor_of(lstm_bundle).process(batch_of([(0, b"a", good), (0, b"a", good)]))
+    assert done.outputs.values == clean.outputs.values
+
+
+def test_process_of_null_keys_with_a_stream_per_partition_keeps_them_apart(lstm_bundle):
+    good = f32(np.ones(3))
+    done = processor_of(lstm_bundle, null_key="partition").process(
+        batch_of([(0, None, good), (1, None, good), (0, None, good)])
+    )
+    assert done.errors == []
+    assert done.outputs.keys == [None, None, None]
+    assert done.outputs.values[0] == done.outputs.values[1] != done.outputs.values[2]
+
+
+def test_process_of_a_result_that_is_not_finite_keeps_the_last_good_state(tmp_path):
+    """Input weights of 1 add three large features up beyond float32: that record dies, the others are as if alone."""
+
+    def overflow(model):
+        model.layers[0].weight_ih_l0.fill_(1.0)
+        model.layers[0].weight_hh_l0.mul_(0.1)
+
+    bundle = make_bundle(tmp_path / "relu", "elman", activation="relu", hidden=4, change=overflow)
+    calm, loud = np.full(3, 0.5, np.float32), np.full(3, 3e38, np.float32)
+    batch = batch_of([(0, b"a", f32(v)) for v in (calm, calm, loud, calm)] + [(0, b"b", f32(calm))] * 3)
+    done = processor_of(bundle).process(batch)
+    alone = processor_of(bundle).process(batch_of([(0, b"a", f32(calm))] * 3 + [(0, b"b", f32(calm))] * 3))
+    assert done.outputs.values == alone.outputs.values
+    assert len(done.errors) == 1
+    assert "not finite" in done.errors[0]
+    assert dict(done.dead_letters.headers[0])["edge-rnn-offset"] == b"2"
+
+
+def test_process_with_origin_headers_names_topic_partition_and_offset(lstm_bundle):
+    good = f32(np.ones(3))
+    done = processor_of(lstm_bundle, headers="origin").process(batch_of([(2, b"a", good)], {2: 41}))
+    assert done.outputs.headers == [
+        [("edge-rnn-topic", b"in"), ("edge-rnn-partition", b"2"), ("edge-rnn-offset", b"41")]
+    ]
+
+
+def test_process_with_trace_headers_passes_traceparent_on_and_nothing_else(lstm_bundle):
+    batch = batch_of([(0, b"a", f32(np.ones(3)))])
+    batch = RecordBatch(
+        **{
+            name: getattr(batch, name)
+            for name in ("partitions", "offsets", "timestamps", "keys", "values", "positions")
+        },
+        headers=[[("traceparent", b"00-1-2-01"), ("secret", b"x")]],
+    )
+    done = processor_of(lstm_bundle, headers="trace").process(batch)
+    names = [name for name, _ in (done.outputs.headers or [[]])[0]]
+    assert names == ["edge-rnn-topic", "edge-rnn-partition", "edge-rnn-offset", "traceparent"]
+
+
+def test_process_with_other_partitions_leaves_the_choice_to_the_transport(lstm_bundle):
+    done = processor_of(lstm_bundle, same_partitions=False).process(batch_of([(2, b"a", f32(np.ones(3)))]))
+    assert done.outputs.partitions.tolist() == [BY_KEY]
+
+
+def test_restore_brings_the_states_back_bit_for_bit(lstm_bundle):
+    rows = np.random.default_rng(5).standard_normal((6, 3)).astype(np.float32)
+    first, second = processor_of(lstm_bundle), processor_of(lstm_bundle)
+    first.process(batch_of([(1, b"a", f32(rows[:3])), (1, b"b", f32(rows[3:]))]))
+    slots, _, keys = first.streams.changed()
+    second.restore(1, keys, first.read_states(slots), first.streams.offsets[slots], first.streams.timestamps[slots])
+    after = batch_of([(1, b"b", f32(rows)), (1, b"a", f32(rows))])
+    assert first.process(after).outputs.values == second.process(after).outputs.values
+
+
+def test_process_of_json_for_a_classifier_gives_labels(classifier_bundle):
+    processor = processor_of(classifier_bundle, "json")
+    done = processor.process(batch_of([(0, b"a", b'{"ax": 1, "ay": 2, "az": 3}'), (0, b"a", b"[[1,2,3],[1,2,3]]")]))
+    values = [json.loads(value) for value in done.outputs.values]
+    assert [len(value["output"]) for value in values] == [1, 2]
+    assert all(value["label"] in ("rest", "walk") for value in values)
+    assert sum(values[0]["scores"].values()) == pytest.approx(1, abs=1e-5)
