@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +66,8 @@ def command(
     SIGTERM drains, commits and ends with status 0.
     """
     flags = {name: value for name, value in locals().items() if name not in ("bundle", "config", "from_")}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon takes over there is nothing to drain
+
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
