@@ -23,6 +23,7 @@ class Metrics:
         self._dead = Counter("edge_rnn_dead_letters", "Records that could not be used", registry=registry)
         self._steps = Counter("edge_rnn_steps", "Model steps taken", registry=registry)
         self._commits = Counter("edge_rnn_commits", "Epochs committed", registry=registry)
+        self._committed = Counter("edge_rnn_records_committed", "Records whose results are visible", registry=registry)
         self._failed = Counter(
             "edge_rnn_failed_epochs", "Epochs that failed and were recovered from", registry=registry
         )
@@ -67,6 +68,7 @@ class Metrics:
         self._commit.observe(seconds)
         now_ms = time.time() * 1000
         for column in timestamps:
+            self._committed.inc(column.size)
             oldest = int(column.min(initial=np.iinfo(np.int64).max))
             if 0 <= oldest <= now_ms:
                 self._latency.observe((now_ms - oldest) / 1000)
