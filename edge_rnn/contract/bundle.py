@@ -115,10 +115,18 @@ def write_bundle(path: Path | str, manifest: Manifest, files: Mapping[str, bytes
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
             path.replace(old / path.name)
-            draft.replace(path)
-            shutil.rmtree(old)
+            try:
+                draft.replace(path)
+            except BaseException:
+                (old / path.name).replace(path)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             draft.replace(path)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise BundleError(f"{path} cannot be written: {error.strerror}; free space or give another output") from error
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

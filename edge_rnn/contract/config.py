@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -47,7 +47,7 @@ def resolve(
     try:
         return msgspec.convert(found, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"the configuration is wrong: {_plain(str(error))}") from error
+        raise UsageError(f"the configuration is wrong: {_plain(str(error), kind)}") from error
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -59,7 +59,20 @@ def _read(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not TOML: {error}") from error
 
 
-def _plain(message: str) -> str:
-    """msgspec's ``Expected `int`, got `str` - at `$.x``` with the field's name as a flag."""
+def _plain(message: str, kind: type[msgspec.Struct]) -> str:
+    """msgspec's message with the field's name as a flag, and the choices where there are some."""
     what, _, where = message.partition(" - at `$.")
-    return f"--{where.rstrip('`').replace('_', '-')}: {what}" if where else what
+    name = where.rstrip("`")
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name == name:
+            choices = _choices(field.type)
+            expected = f", expected {' or '.join(choices)}" if choices else ""
+            return f"--{name.replace('_', '-')}: {what}{expected}"
+    return message
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values of a ``Literal``, also inside a union with ``None``."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]

@@ -21,9 +21,9 @@ import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import BundleError
-from edge_rnn.contract.gates import Record
 from edge_rnn.contract.signature import Manifest
 from edge_rnn.contract.stepgraph import Arrays
+from edge_rnn.contract.trial import Record
 
 GOLDEN_STEPS = 256
 GOLDEN_STREAMS = 2

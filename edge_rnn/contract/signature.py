@@ -118,7 +118,8 @@ class ConstantSpec(_Spec, frozen=True):
 class GateFigure(_Spec, frozen=True):
     """What a gate measured: the largest absolute difference over ``steps`` steps of ``batch`` streams.
 
-    ``bound`` is what was allowed: 1e-6 x max(1, largest absolute output) in fp32.
+    ``bound`` is what was allowed: 1e-6 x max(1, largest absolute value) in fp32. Of several outputs
+    and states, both numbers are those of the one that came closest to its bound.
     """
 
     max_abs_error: float
@@ -138,12 +139,16 @@ class BitStability(_Spec, frozen=True):
 
 
 class GateReport(_Spec, frozen=True):
-    """The figures of the export gates, as measured when the bundle was written."""
+    """The figures of the export gates, as measured when the bundle was written.
+
+    ``tolerance`` is the error that was allowed per unit of the largest absolute value.
+    """
 
     parity: GateFigure
     isolation: GateFigure
     chunking: GateFigure
     bit_stability: BitStability
+    tolerance: float = 1e-6
 
 
 class Manifest(_Spec, frozen=True):

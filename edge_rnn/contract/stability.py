@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_rnn.contract.gates import Record, Subject, run_chunks, split_at
 from edge_rnn.contract.signature import BitStability
+from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
 
 BATCHES = (1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33)
 """Sizes that fall on and beside what vector units and threads divide by."""

@@ -1,0 +1,141 @@
+"""The examination behind ``edge-rnn doctor``: each finding tells what was found and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_rnn.contract.errors import EdgeRnnError
+
+State = Literal["ok", "missing", "broken"]
+MARKS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+
+EXTRAS = {
+    "cpu": ("onnxruntime", "run bundles on the CPU"),
+    "gpu": ("onnxruntime-gpu", "run bundles on an NVIDIA GPU, instead of [cpu]"),
+    "fast": ("confluent-kafka", "the faster Kafka client"),
+    "train": ("torch", "train and export"),
+    "recipes": ("aeon", "the recipes' data and the demo"),
+    "tensorrt": ("tensorrt", "TensorRT engines"),
+    "sign": ("model-signing", "sign and verify bundles"),
+    "parquet": ("pyarrow", "read Parquet files"),
+}
+"""Extra to the package that stands for it, and what it is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. ``missing`` is optional and absent, ``broken`` stops a bundle from running here."""
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The state as a word of fixed width."""
+        return MARKS[self.state]
+
+    def as_dict(self) -> dict[str, str]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def examine(bundle: str | None = None) -> list[Finding]:
+    """Look at everything; ``bundle`` is opened and its golden vectors are repeated. Never raises for what it finds."""
+    findings = [_machine(), *_packages(), _runtime()]
+    findings += [_java(), _gpu()]
+    if bundle is not None:
+        findings.append(_bundle(Path(bundle)))
+    return findings
+
+
+def _machine() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Finding(
+        "machine",
+        "ok",
+        f"{platform.machine()}, {cores} cores, {memory_gib:.1f} GiB, Python {platform.python_version()},"
+        f" edge-rnn {_version('edge-rnn') or 'not installed as a package'}",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    for extra, (package, purpose) in EXTRAS.items():
+        version = _version(package)
+        if version:
+            yield Finding(package, "ok", f"{version}: {purpose}")
+        elif not (extra in ("cpu", "gpu") and _version(EXTRAS["gpu" if extra == "cpu" else "cpu"][0])):
+            yield Finding(package, "missing", purpose, f"pip install 'edge-rnn[{extra}]'")
+    if _version("onnxruntime") and _version("onnxruntime-gpu"):
+        yield Finding(
+            "onnxruntime",
+            "broken",
+            "both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files",
+            "pip uninstall onnxruntime onnxruntime-gpu, then install the extra [cpu] or [gpu]",
+        )
+
+
+def _runtime() -> Finding:
+    try:
+        from edge_rnn.contract.ort import import_onnxruntime
+
+        ort = import_onnxruntime()
+    except EdgeRnnError as error:
+        return Finding("providers", "broken", "no bundle can run here", str(error))
+    return Finding("providers", "ok", ", ".join(ort.get_available_providers()))
+
+
+def _java() -> Finding:
+    java, maven = shutil.which("java"), shutil.which("mvn")
+    if java and maven:
+        return Finding("java, maven", "ok", "found: the tests on Apache Kafka can run")
+    absent = " and ".join(name for name, path in (("java", java), ("mvn", maven)) if not path)
+    return Finding(
+        "java, maven", "missing", f"{absent} not found: only needed for this project's tests on Kafka", "install them"
+    )
+
+
+def _gpu() -> Finding:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Finding("gpu", "missing", "no NVIDIA driver found: bundles run on the CPU")
+    query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode != 0:
+        return Finding("gpu", "missing", f"nvidia-smi fails: {(done.stderr or done.stdout).strip()[:100]}")
+    return Finding("gpu", "ok", done.stdout.strip().replace("\n", "; "))
+
+
+def _bundle(path: Path) -> Finding:
+    from edge_rnn.contract.bundle import open_bundle
+    from edge_rnn.contract.stepgraph import open_step_graph
+    from edge_rnn.contract.verification import check_golden
+
+    try:
+        bundle = open_bundle(path)
+        figure = check_golden(bundle, open_step_graph(bundle))
+    except EdgeRnnError as error:
+        return Finding(f"bundle {path}", "broken", str(error))
+    return Finding(
+        f"bundle {path}",
+        "ok",
+        f"golden vectors repeat here: largest error {figure.max_abs_error:.1e}, bound {figure.bound:.1e}",
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""One kind of module a file: each emits the ONNX operators that compute what the module computes."""

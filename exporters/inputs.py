@@ -1,0 +1,102 @@
+"""The inputs of a module: given as ``NAME:DTYPE:AXES``, or read from the module where it says them.
+
+AXES lists the axes in the order of the module's own forward: ``time`` and ``batch``, and a number
+for each axis that is fixed, e.g. ``x:float32:batch,time,5`` or ``tokens:int64:batch,time``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from edge_rnn.contract.errors import ExportRefused, UsageError
+from edge_rnn.contract.signature import InputSpec
+from edge_rnn.models import ElmanSigmoid, JordanLayer, SequenceModel
+
+DTYPES = ("float32", "int64", "int32", "uint8", "int16")
+EXAMPLE = "x:float32:batch,time,5"
+
+
+def parse_input(text: str) -> InputSpec:
+    """Read ``NAME:DTYPE:AXES``. Raises `UsageError` naming the part that is wrong."""
+
+    def refuse(what: str) -> UsageError:
+        return UsageError(f"--input {text!r}: {what}; give NAME:DTYPE:AXES, e.g. {EXAMPLE}")
+
+    parts = text.split(":")
+    if len(parts) != 3 or not all(parts):
+        raise refuse(f"found {len(parts)} parts between colons, expected 3")
+    name, dtype, axes_text = parts
+    if dtype not in DTYPES:
+        raise refuse(f"the type is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    dims = [dim.strip() for dim in axes_text.split(",")]
+    if dims.count("batch") != 1 or dims.count("time") != 1:
+        raise refuse(f"the axes are {dims}, expected 'time' and 'batch' once each")
+    for dim in dims:
+        if dim not in ("time", "batch") and not (dim.isdecimal() and int(dim) > 0):
+            raise refuse(f"the axis {dim!r} is neither time, batch nor a size")
+    axes = tuple(dim if dim in ("time", "batch") else "feature" for dim in dims)
+    shape = tuple(dim if dim in ("time", "batch") else int(dim) for dim in dims)
+    return InputSpec(name=name, dtype=dtype, shape=shape, axes=axes)
+
+
+def infer_input(module: nn.Module) -> InputSpec:
+    """The one input of a module, from the first submodule that says a width and the first that says an order.
+
+    Raises `UsageError` asking for ``--input`` where the module does not say them.
+    """
+    if isinstance(module, SequenceModel):
+        width = module.scaler.mean.shape[0]
+        axes, features = ("time", "batch"), module.features
+    else:
+        width, features = _first_width(module), None
+        axes = _axis_order(module)
+    return InputSpec(name="x", dtype="float32", shape=(*axes, width), axes=(*axes, "feature"), features=features)
+
+
+def vocabulary_of(module: nn.Module) -> int:
+    """How many different whole numbers an integer input may hold: the size of the smallest embedding."""
+    sizes = [child.num_embeddings for child in module.modules() if isinstance(child, nn.Embedding)]
+    return min(sizes, default=2)
+
+
+def sample_input(spec: InputSpec, module: nn.Module, steps: int, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """A random run ``[steps, batch, *row]`` in the range that the module was made for.
+
+    Values of a floating type follow the module's scaler where it has one, else the normal
+    distribution; whole numbers are drawn from the vocabulary.
+    """
+    shape = (steps, batch, *spec.row_shape)
+    if np.issubdtype(np.dtype(spec.dtype), np.integer):
+        return rng.integers(0, vocabulary_of(module), shape).astype(spec.dtype)
+    value = rng.standard_normal(shape)
+    if isinstance(module, SequenceModel):
+        value = value * module.scaler.std.numpy() + module.scaler.mean.numpy()
+    return value.astype(spec.dtype)
+
+
+def _first_width(module: nn.Module) -> int:
+    for child in module.modules():
+        if isinstance(child, (nn.RNNBase, ElmanSigmoid, JordanLayer)):
+            return int(child.input_size)
+        if isinstance(child, nn.Linear):
+            return child.in_features
+        if isinstance(child, nn.LayerNorm):
+            return int(child.normalized_shape[-1])
+        if isinstance(child, nn.Embedding):
+            raise UsageError(
+                f"the module {type(module).__name__} takes whole numbers; say which, e.g. --input tokens:int64:batch,time"
+            )
+    raise UsageError(f"the module {type(module).__name__} does not say what its input is; give e.g. --input {EXAMPLE}")
+
+
+def _axis_order(module: nn.Module) -> tuple[str, str]:
+    for child in module.modules():
+        if isinstance(child, nn.RNNBase):
+            return ("batch", "time") if child.batch_first else ("time", "batch")
+        if isinstance(child, (ElmanSigmoid, JordanLayer)):
+            return ("time", "batch")
+    raise ExportRefused(
+        f"the module {type(module).__name__} has no recurrent submodule (LSTM, GRU, RNN, ElmanSigmoid, JordanLayer),"
+        " so nothing says which axis is time; give e.g. --input x:float32:time,batch,5"
+    )

@@ -1,0 +1,1 @@
+"""The contract: bundle, manifest, gates, golden vectors."""

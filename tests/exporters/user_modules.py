@@ -1,0 +1,157 @@
+"""Modules as users write them: a forward of their own around torch's layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Tagger(nn.Module):
+    """Batch first, stacked, zero states made by hand, a head of several layers."""
+
+    def __init__(self, hidden: int = 12) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.rnn = nn.LSTM(5, hidden, num_layers=2, batch_first=True, dropout=0.1)
+        self.norm = nn.LayerNorm(hidden)
+        self.head = nn.Sequential(nn.Linear(hidden, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = torch.zeros(2, x.size(0), self.hidden).to(x.device)
+        y, _ = self.rnn(x, (zeros, zeros))
+        return self.head(self.norm(y))
+
+
+class LastStep(nn.Module):
+    """Tokens in, the last step only out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.rnn = nn.GRU(6, 7, batch_first=True)
+        self.head = nn.Linear(7, 4)
+
+    def forward(self, tokens: Tensor, state: Tensor | None = None) -> Tensor:
+        y, state = self.rnn(self.embedding(tokens), state)
+        return torch.softmax(self.head(y[:, -1]), dim=1)
+
+
+class LastHidden(nn.Module):
+    """The last hidden state of the top layer, time first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 9, num_layers=2)
+        self.head = nn.Linear(9, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, (h, _c) = self.rnn(x)
+        return self.head(functional.relu(h[-1]))
+
+
+class Residual(nn.Module):
+    """Sums, products, joined tensors, axes swapped inside, several outputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.tensor([0.5, 2.0, 1.0, -1.0]))
+        self.enter = nn.Linear(4, 4)
+        self.first = nn.GRU(4, 4, bias=False)
+        self.second = nn.RNN(8, 5, nonlinearity="relu")
+        self.head = nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = torch.tanh(self.enter(x * self.gain + 0.25)).transpose(0, 1)
+        y = self.first(x)[0] - x / 2
+        wide, _ = self.second(torch.cat([y, x], dim=-1))
+        return {"level": self.head(wide).sigmoid(), "wide": wide}
+
+
+class TwoInputs(nn.Module):
+    """Two streamed arguments, a scalar a step out, and the state beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.rnn = nn.RNN(5, 6, batch_first=True)
+        self.head = nn.Linear(6, 1)
+
+    def forward(self, x: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        y, h = self.rnn(torch.cat((x, self.embedding(kind)), -1))
+        return self.head(y).squeeze(-1), h
+
+
+class Bidirectional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({"rnn": nn.GRU(5, 4, bidirectional=True)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder["rnn"](x)[0]
+
+
+class Convolution(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(5, 5, 3)
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(self.conv(x))[0]
+
+
+class Projected(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(5, 4, proj_size=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0]
+
+
+class Deciding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.rnn(x)[0]
+        return y if y.sum() > 0 else -y
+
+
+class MeanOverTime(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0].mean(0)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(self.rnn(x)[0])[0]
+
+
+class GivenState(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.ones(1, 1, 4))
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x, self.start)[0]
+
+
+def make(kind: str = "gru", hidden: int = 4) -> nn.Module:
+    """A factory."""
+    return nn.GRU(5, hidden) if kind == "gru" else nn.LSTM(5, hidden)
+
+
+made = make()
+number = 3
