@@ -30,6 +30,10 @@ COMMANDS = {
 """Command name to its module under ``edge_rnn.cli``; the module's ``command`` is the function."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+
 class LazyGroup(TyperGroup):
     """Imports a subcommand's module only when that subcommand is asked for (or listed by ``--help``)."""
 
@@ -85,11 +89,13 @@ def run(arguments: list[str]) -> int:
 
         check_origin()
         status = typer.main.get_command(app).main(args=arguments, prog_name="edge-rnn", standalone_mode=False)
+        if status == INTERRUPTED:  # typer turns Ctrl-C into this status and says nothing
+            return _fail("interrupted", INTERRUPTED)
         return status if isinstance(status, int) else 0
     except EdgeRnnError as error:
         return _fail(error, error.exit_status)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

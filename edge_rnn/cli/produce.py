@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -36,6 +36,7 @@ def command(
     from runtime.core.batch import BY_KEY, Outgoing
     from runtime.transports.connect import open_broker
     from runtime.transports.files import read_batches
+    from runtime.transports.protocol import Client
 
     if codec not in ("json", "f32"):
         raise UsageError(f"--codec is {codec!r}, expected json or f32")
@@ -48,7 +49,7 @@ def command(
     batch_records = 4096 if rate is None else max(1, min(4096, int(rate / 10)))
     batches = read_batches(source, codec, names, batch_records)
     first = next(batches, None)
-    store = open_broker(broker, client)
+    store = open_broker(broker, cast(Client, client))
     sent = 0
     began = time.monotonic()
     try:

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from edge_rnn.contract.errors import UsageError
 from edge_rnn.demo.settings import RECIPE
+from edge_rnn.recipes import STREAMS
 
 MARK = ".edge-rnn-demo"
 STORE = "broker.sqlite"
@@ -47,7 +48,7 @@ class DemoFolder:
     @property
     def rows(self) -> Path:
         """The held-out sequences as a table."""
-        return self.path / "rows.csv"
+        return self.run / STREAMS
 
     @property
     def store(self) -> Path:
@@ -80,7 +81,7 @@ class DemoFolder:
             shutil.rmtree(folder, ignore_errors=True)
         beside = ("", "-wal", "-shm", f"-{RECIPE}.lock")
         stores = [self.store.with_name(STORE + end) for end in beside]
-        for file in (*stores, self.rows, self.log, self.page, self.result):
+        for file in (*stores, self.log, self.page, self.result):
             file.unlink(missing_ok=True)
 
     def __enter__(self) -> DemoFolder:

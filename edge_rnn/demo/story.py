@@ -44,7 +44,6 @@ def tell(settings: DemoSettings, narrator: Narrator) -> Result:
         recipe = find_recipe(RECIPE)
         streams = [stream._replace(rows=stream.rows[: settings.steps]) for stream in recipe.streams()]
         plan = Plan(tuple(s.key for s in streams), recipe.features, tuple(s.rows for s in streams))
-        write_rows(folder, plan)
         served = serve(place, folder, plan, settings, narrator)
 
         narrator.step("compare every output with a plain loop: one stream, one step, one call, never killed")
@@ -89,14 +88,6 @@ def tell_verdict(verdict: Verdict) -> str:
         f" {verdict.doubled} doubled, {verdict.out_of_order} out of order, {verdict.different} with other bits,"
         f" {verdict.unknown} unknown"
     )
-
-
-def write_rows(folder: DemoFolder, plan: Plan) -> None:
-    """The held-out sequences as a table, in the order of the feed, for ``produce`` and ``replay``."""
-    lines = [",".join(("key", *plan.features))]
-    for stream, step in plan.order():
-        lines.append(",".join((plan.keys[stream], *(repr(number) for number in plan.rows[stream][step].tolist()))))
-    folder.rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def commands(settings: DemoSettings, folder: DemoFolder, place: Place) -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 RECIPES = {"activity": "edge_rnn.recipes.activity", "weather": "edge_rnn.recipes.weather"}
 """Name to the module whose ``RECIPE`` it is."""
 
+STREAMS = "streams.csv"
+"""The file of a run that holds the recipe's held-out streams."""
+
 
 def check_name(name: str) -> None:
     """Raise `UsageError` listing all recipes when there is none called ``name``."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_rnn.models import SequenceModel, build
 from edge_rnn.models.saving import check_target
-from edge_rnn.recipes.recipe import Parts, Recipe, Score
+from edge_rnn.recipes import STREAMS
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import History, Progress, Settings, deterministic, fit, write_run
 
 
@@ -72,8 +74,19 @@ def train_run(
         score=dataclasses.asdict(outcome.score),
         seed=seed,
         report=report(recipe, outcome, seed),
+        more={STREAMS: rows_of(recipe.streams(), recipe.features)},
     )
     return outcome
+
+
+def rows_of(streams: Sequence[Stream], features: Sequence[str]) -> bytes:
+    """Streams as CSV, interleaved as they would come live: a row a step, ``key`` and the features."""
+    lines = [",".join(["key", *features])]
+    for step in range(max(len(stream.rows) for stream in streams)):
+        for stream in streams:
+            if step < len(stream.rows):
+                lines.append(",".join([stream.key, *map(str, stream.rows[step].tolist())]))
+    return "\n".join(lines).encode() + b"\n"
 
 
 def report(recipe: Recipe, outcome: Outcome, seed: int) -> str:

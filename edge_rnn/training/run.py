@@ -7,12 +7,14 @@
     RUN/history.json          losses of every epoch
     RUN/curves.png            the same as a picture
     RUN/report.txt            score beside the baseline, for a person
+    RUN/streams.csv           a recipe's held-out streams as rows for `edge-rnn produce` and `replay`
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,11 @@ def write_run(
     score: dict[str, Any] | None = None,
     seed: int | None = None,
     report: str = "",
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write the run directory in one move; an earlier run there is replaced.
 
-    ``score`` is kept in ``model.json`` as it is. Raises `UsageError` when ``path`` is something
+    ``score`` is kept in ``model.json`` as it is; ``more`` holds further files by name. Raises `UsageError` when ``path`` is something
     else than a run or cannot be written.
     """
     title = f"{recipe or model.name}: {model.name}, {settings.layers} x {settings.hidden}"
@@ -50,6 +53,7 @@ def write_run(
         HISTORY: json.dumps(dataclasses.asdict(history), indent=2).encode() + b"\n",
         CURVES: draw_curves(history, title),
         REPORT: report.encode(),
+        **(more or {}),
     }
     described = {**msgspec.to_builtins(settings), "seed": seed}
     save(path, model, recipe=recipe, score=score, settings=described, files=files)
