@@ -33,7 +33,7 @@ demo: $(STAMP) ## Train, export, verify, stream, kill, recover; ends with a page
 	@$(BIN)/edge-rnn demo --out $(OUT)
 
 demo-kafka: $(STAMP) kafka ## The same on Apache Kafka, which it starts itself (Java and Maven)
-	@$(BIN)/python -m tests.kafka.broker --run -- $(BIN)/edge-rnn demo --out $(OUT)-kafka --broker {broker} --client confluent
+	@$(BIN)/python -m tests.kafka.broker -- $(BIN)/edge-rnn demo --out $(OUT)-kafka --broker {broker} --client confluent
 
 kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 	@echo "== Apache Kafka in $(KAFKA_CACHE)"

@@ -60,9 +60,12 @@ class DaemonProcess:
         self._file.close()
 
 
-def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S, every_s: float = 0.05) -> None:
+def wait_for(
+    condition: Callable[[], bool], what: str | Callable[[], str], deadline_s: float = DEADLINE_S, every_s: float = 0.05
+) -> None:
     """Look again and again until ``condition`` holds; fails naming ``what`` after the deadline."""
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s} s: {what if isinstance(what, str) else what()}")
         time.sleep(every_s)

@@ -1,0 +1,1 @@
+"""Apache Kafka itself, for tests, benchmarks and the demo."""

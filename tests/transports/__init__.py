@@ -1,0 +1,1 @@
+"""One conformance suite over all transports, and what is particular to each."""
