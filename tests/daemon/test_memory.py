@@ -7,7 +7,6 @@ import pytest
 
 from tests.daemon.processes import DaemonProcess, wait_for
 
-
 STEPS = 200
 """Steps a record."""
 
