@@ -51,7 +51,7 @@ def encode_golden(manifest: Manifest, golden: Golden) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in arrays.items():
             entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.ascontiguousarray(value), allow_pickle=False)
+            np.lib.format.write_array(entry, np.ascontiguousarray(value), allow_pickle=False)  # type: ignore[no-untyped-call, unused-ignore]  # typed from NumPy 2.4 on
             info = zipfile.ZipInfo(f"{name}.npy")  # dated 1980: no time of writing in the bytes
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, entry.getvalue())

@@ -28,8 +28,8 @@ Destination = Literal["output", "dead-letter", "state"]
 
 Client = Literal["kafka-python", "confluent"]
 
-METADATA_BYTES = 4096
-"""Most bytes that the metadata of a committed position may have (Kafka's default limit)."""
+METADATA_BYTES = 4095
+"""Most bytes that the metadata of a committed position may have: below Kafka's default, as librdkafka adds a zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,11 @@ class MemberSettings:
 
 
 class Listener(Protocol):
-    """Told of changes of assignment, always inside ``poll`` or ``close`` and on the caller's thread."""
+    """Told of changes of assignment, always inside ``poll`` and on the caller's thread; never inside ``close``.
+
+    ``lost`` followed at once by ``assigned`` of the same partition: the offset it was to give next is
+    not held (retention, a topic made anew); it stays ours and is to be recovered as at start.
+    """
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """These are newly ours. They give no record until they are served."""
@@ -108,13 +112,14 @@ class Transport(Protocol):
         """The group's last committed position, once no commit is pending on it; ``None``: never committed."""
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset still held and the offset after the last, of an input partition."""
+        """First offset still held and the offset after the last committed record, of an input partition."""
 
     def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Committed snapshots of a partition in the order written, in bulk: ``(keys, values)``.
 
         Reads up to the end that the topic had at the call, waiting for transactions still open
-        there. A key can come more than once: the last wins. An empty value deletes.
+        there. A key can come more than once: the last wins. An empty value deletes. A bulk may be
+        empty: nothing has come for a tenth of a second, so ``poll`` before asking for the next.
         """
 
     def serve(self, partition: int, offset: int) -> None:
@@ -137,7 +142,10 @@ class Transport(Protocol):
         """Drop the epoch: nothing that was sent in it is ever seen by a committed reader. Raises `Fenced`."""
 
     def lag(self) -> dict[int, int]:
-        """Records not yet polled, for each served partition, as far as the client knows."""
+        """Records not yet polled, for each served partition, as far as the client knows.
+
+        On Kafka the markers of transactions count as records.
+        """
 
     def close(self, *, leave: bool = False) -> None:
         """Stop. An open epoch is aborted. ``leave``: leave the group at once, instead of being expected back."""

@@ -46,8 +46,9 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+log.retention.ms=-1
 """
-"""All else is the broker's default, ``group.initial.rebalance.delay.ms`` above all."""
+"""Nothing is removed: retention goes by the records' own time, so recordings of last year would go within 30 s. All else is the broker's default, ``group.initial.rebalance.delay.ms`` above all."""
 
 LOG4J = """
 Configuration:

@@ -1,0 +1,96 @@
+"""Plain access to the topics of a Kafka cluster over confluent-kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from edge_rnn.contract.errors import BrokerUnreachable, TransportError
+from runtime.core.batch import Outgoing, RecordBatch
+from runtime.transports.confluent_clients import ConfluentAdmin, checked, consumer, producer, read_to, to_batch
+from runtime.transports.confluent_produce import produce
+from runtime.transports.kafka_member import unreachable_text
+from runtime.transports.kafka_topics import create_topic
+from runtime.transports.names import missing_topic
+
+
+class ConfluentBroker:
+    """See `Broker`. ``properties`` are librdkafka's, under their dotted names."""
+
+    def __init__(
+        self, url: str, *, startup_timeout_s: float = 20.0, properties: Mapping[str, object] | None = None
+    ) -> None:
+        self._url, self._timeout_s = url, startup_timeout_s
+        self._properties = checked(properties or {})
+        self._admin = ConfluentAdmin(url, self._properties, startup_timeout_s)
+        self._producer: Any = None
+        self._watcher: Any = None
+        self._failed: KafkaError | None = None
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        create_topic(self._admin, name, partitions)
+
+    def partitions(self, topic: str) -> int | None:
+        return self._admin.partitions().get(topic)
+
+    def write(self, topic: str, records: Outgoing) -> None:
+        if self.partitions(topic) is None:
+            raise missing_topic(topic, self._url)
+        if self._producer is None:
+            self._producer = producer(
+                self._url,
+                self._properties,
+                enable_idempotence=True,
+                partitioner="murmur2_random",
+                linger_ms=5,
+                delivery_report_only_error=True,
+                on_delivery=self._delivered,
+            )
+        self._failed = None
+        try:
+            produce(self._producer, topic, records)
+        except KafkaException as error:
+            raise TransportError(f"cannot write to {topic!r} on {self._url}: {error.args[0].str()}") from error
+        self._producer.flush()
+        if self._failed is not None:
+            raise TransportError(f"cannot write to {topic!r} on {self._url}: {self._failed.str()}")
+
+    def _delivered(self, error: KafkaError | None, message: object) -> None:
+        if error is not None:
+            self._failed = error
+
+    def read(self, topic: str, *, start: Mapping[int, int] | None = None, timeout_s: float = 10.0) -> RecordBatch:
+        count = self.partitions(topic)
+        if count is None:
+            raise missing_topic(topic, self._url)
+        deadline = time.monotonic() + timeout_s
+        ends = self._admin.ends(topic, list(range(count)))
+        starts = {partition: max(self._first(topic, partition), (start or {}).get(partition, 0)) for partition in ends}
+        messages: list[Any] = []
+        for page in read_to(self._url, self._properties, topic, starts, ends, deadline):
+            messages += page
+        order = np.argsort([message.partition() for message in messages], kind="stable")
+        return to_batch([messages[index] for index in order.tolist()], ends)
+
+    def _first(self, topic: str, partition: int) -> int:
+        if self._watcher is None:
+            self._watcher = consumer(self._url, self._properties, group_id="edge-rnn-reader")
+        try:
+            return int(
+                self._watcher.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout_s)[0]
+            )
+        except KafkaException as error:
+            reason = error.args[0].name()
+            raise BrokerUnreachable(unreachable_text(self._url, self._timeout_s, reason)) from error
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.flush(self._timeout_s)
+            self._producer = None
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None

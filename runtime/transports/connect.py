@@ -1,0 +1,70 @@
+"""From a URL to a transport or a broker; each client is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from edge_rnn.contract.errors import MissingDependency, UsageError
+from runtime.transports.protocol import Broker, Client, MemberSettings, Transport
+
+
+def open_transport(settings: MemberSettings) -> Transport:
+    """The transport of a member; it connects when its ``open`` is called. Raises `UsageError`, `MissingDependency`."""
+    transport: Transport
+    if settings.broker.startswith("sqlite:"):
+        from runtime.transports.sqlite import SqliteTransport
+
+        transport = SqliteTransport(settings)
+    elif _module(settings.client) == "confluent":
+        transport = _confluent("confluent").ConfluentTransport(settings)
+    else:
+        from runtime.transports.kafka_python import KafkaPythonTransport
+
+        transport = KafkaPythonTransport(settings)
+    return transport
+
+
+def open_broker(
+    url: str,
+    client: Client = "kafka-python",
+    startup_timeout_s: float = 20.0,
+    properties: Mapping[str, object] | None = None,
+) -> Broker:
+    """Plain access to the topics at ``url``: ``HOST:PORT[,HOST:PORT]`` or ``sqlite:PATH``.
+
+    Raises `BrokerUnreachable` within ``startup_timeout_s``, `UsageError` for a property that no
+    part of the client knows, `MissingDependency`.
+    """
+    broker: Broker
+    if url.startswith("sqlite:"):
+        from runtime.transports.sqlite import store_path
+        from runtime.transports.sqlite_broker import SqliteBroker
+
+        broker = SqliteBroker(store_path(url), wait_s=startup_timeout_s)
+    elif _module(client) == "confluent":
+        broker = _confluent("confluent_broker").ConfluentBroker(
+            url, startup_timeout_s=startup_timeout_s, properties=properties or {}
+        )
+    else:
+        from runtime.transports.kafka_python_broker import KafkaPythonBroker
+
+        broker = KafkaPythonBroker(url, startup_timeout_s=startup_timeout_s, properties=properties or {})
+    return broker
+
+
+def _module(client: str) -> str:
+    if client not in {"kafka-python", "confluent"}:
+        raise UsageError(f"unknown client {client!r}, expected kafka-python or confluent")
+    return client
+
+
+def _confluent(module: str) -> Any:
+    try:
+        importlib.import_module("confluent_kafka")
+    except ImportError as error:
+        raise MissingDependency(
+            "client 'confluent' needs confluent-kafka, which is not installed; pip install 'edge-rnn[fast]'"
+        ) from error
+    return importlib.import_module(f"runtime.transports.{module}")

@@ -1,0 +1,285 @@
+"""What a member of a Kafka group is, whichever client speaks for it: ownership, epochs, the order of a commit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, Fenced, TransportError, UsageError
+from runtime.core.batch import Outgoing
+from runtime.transports.kafka_topics import Counts
+from runtime.transports.names import check_names
+from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, MemberSettings, Position
+
+log = logging.getLogger("edge_rnn.transport")
+
+COMMIT_DEADLINE_S = 120.0
+"""A commit without an answer for so long ends the member: what became of it is told by the next start."""
+
+OWNED_PROPERTIES = {
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.idempotence",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "transactional.id",
+    "auto.offset.reset",
+}
+"""Properties on which exactly-once rests; they are not the user's to set."""
+
+
+class KafkaMember(ABC):
+    """Ownership and epochs of a member; a client fills in the abstract methods. See `Transport`."""
+
+    def __init__(self, settings: MemberSettings) -> None:
+        check_names(settings)
+        for name in settings.properties:
+            if name in OWNED_PROPERTIES:
+                raise UsageError(f"property {name!r} is set by edge-rnn; remove it")
+        self.settings = settings
+        self.topics: dict[Destination, str] = {"output": settings.output, "state": settings.state_topic}
+        if settings.dead_letter is not None:
+            self.topics["dead-letter"] = settings.dead_letter
+        self.counts = Counts(0, 0)
+        self.owned: set[int] = set()
+        self.next: dict[int, int] = {}
+        self._listener: Listener | None = None
+        self._announce: list[int] = []
+        self._raised: BaseException | None = None
+        self._begun = False
+        self._begun_at = 0.0
+        self._renew = False
+        self._spoilt: set[int] = set()
+        self._fenced: Fenced | None = None
+        self._closing = False
+
+    def open(self, listener: Listener) -> None:
+        self._listener = listener
+        try:
+            self.connect()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def input_partitions(self) -> int:
+        return self.counts.input
+
+    @property
+    def output_partitions(self) -> int:
+        return self.counts.output
+
+    @property
+    def transactional_id(self) -> str:
+        """Static, and of this group: instances of one name in two groups don't fence each other."""
+        return f"{self.settings.group}-{self.settings.instance}"
+
+    # -- ownership ----------------------------------------------------------------------------------------------------
+
+    def gained(self, partitions: Iterable[int]) -> None:
+        """The client was given partitions. The listener is told at the end of the poll (`tell`)."""
+        partitions = sorted(partitions)
+        self.owned |= set(partitions)
+        self._announce += partitions
+
+    def gives_up(self, partitions: Iterable[int], *, lost: bool) -> None:
+        """Partitions go (``lost``: have gone). Tells the listener now; its errors are raised by `tell`."""
+        partitions = sorted(set(partitions) & self.owned)
+        if self._closing or not partitions:
+            return
+        told = [partition for partition in partitions if partition not in self._announce]
+        self._announce = [partition for partition in self._announce if partition not in partitions]
+        if lost:
+            self._drop(partitions)
+        try:
+            if told and self._listener is not None:
+                (self._listener.lost if lost else self._listener.revoked)(told)
+        except BaseException as error:
+            self._raised = error
+        if not lost:
+            self._drop(partitions)
+
+    def _drop(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            self.owned.discard(partition)
+            if self.next.pop(partition, None) is not None and self._begun:
+                self._spoilt.add(partition)
+
+    def astray(self, partition: int) -> None:
+        """The next offset of a served partition is not held: let the daemon begin it anew."""
+        log.warning("offset %s of %s/%s is not held", self.next.get(partition), self.settings.input, partition)
+        self.pause(partition)
+        self.gives_up([partition], lost=True)
+        self.gained([partition])
+
+    def tell(self) -> bool:
+        """Tell the listener of new partitions; raise what it raised before. Whether there was anything to tell."""
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        announce, self._announce = self._announce, []
+        if announce and self._listener is not None:
+            self._listener.assigned(announce)
+        return bool(announce)
+
+    def serve(self, partition: int, offset: int) -> None:
+        if partition not in self.owned:
+            raise TransportError(f"partition {partition} of {self.settings.input!r} is not ours to serve")
+        self.seek(partition, offset)
+        self.next[partition] = offset
+
+    # -- epochs -------------------------------------------------------------------------------------------------------
+
+    def send(self, records: Outgoing, to: Destination) -> None:
+        topic = self.topics.get(to)
+        if topic is None:
+            raise UsageError(f"group {self.settings.group!r} has no {to} topic; name one with --{to}")
+        if not len(records):
+            return
+        self._begin()
+        self._check_spoilt()
+        self.produce(topic, records)
+
+    def commit(self, positions: Mapping[int, Position]) -> None:
+        """As `Transport.commit`.
+
+        1. All partitions are still ours as they were when the epoch began.
+        2. The positions join the transaction, with the group's metadata taken now (KIP-447).
+        3. The transaction commits. Without an answer it is asked again, for `COMMIT_DEADLINE_S`.
+        """
+        for partition, position in positions.items():
+            if (size := len(position.metadata.encode())) > METADATA_BYTES:
+                raise UsageError(f"metadata of partition {partition} has {size} bytes, expected {METADATA_BYTES}")
+        if not positions and not self._begun:
+            self._check_fenced()
+            return
+        self._begin()
+        self._check_spoilt()
+        strange = sorted(set(positions) - set(self.next))
+        if strange:
+            raise CommitAborted(f"partitions {strange} of {self.settings.input!r} are not served by this member")
+        if positions:
+            self.send_offsets(positions)
+        self.commit_transaction()
+        self._begun = False
+
+    def abort(self) -> None:
+        self._check_fenced()
+        if self._begun and not self._renew:
+            try:
+                self.abort_transaction()
+            except CommitAborted as error:
+                log.warning("cannot abort (%s): a new producer will", error)
+                self._renew = True
+        if self._renew:
+            self._wait_for_renewal()
+        self._begun = False
+        self._spoilt.clear()
+
+    def _wait_for_renewal(self) -> None:
+        deadline = time.monotonic() + COMMIT_DEADLINE_S
+        while True:
+            try:
+                if not self.is_member():
+                    raise self.fence("the group knows another member by this name")
+                break
+            except BrokerUnreachable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("%s: waiting", error)
+        self.renew_producer()
+        self._renew = False
+
+    def _begin(self) -> None:
+        self._check_fenced()
+        if not self._begun:
+            self._spoilt.clear()
+            self.begin_transaction()
+            self._begun, self._begun_at = True, time.monotonic()
+
+    def _check_spoilt(self) -> None:
+        if self._spoilt:
+            raise CommitAborted(
+                f"partitions {sorted(self._spoilt)} of {self.settings.input!r} went to another member in this epoch"
+            )
+
+    def _check_fenced(self) -> None:
+        if self._fenced is not None:
+            raise self._fenced
+
+    def fenced_or_late(self, reason: object) -> TransportError:
+        """The error for a producer that the broker refuses.
+
+        The broker refuses alike one whose place was taken and one whose transaction took too long (the broker or
+        this process was away). It was too long if it was open for that time and the group still has this member.
+        """
+        open_s = time.monotonic() - self._begun_at
+        if not self._begun or open_s < self.settings.transaction_timeout_s or not self.is_member():
+            return self.fence(reason)
+        self._renew = True
+        return CommitAborted(f"the broker ended a transaction of {open_s:.0f} s ({reason})")
+
+    def fence(self, reason: object) -> Fenced:
+        """Remember for good that another member took this one's place; the error to raise."""
+        if self._fenced is None:
+            self._fenced = Fenced(
+                f"another process runs instance {self.settings.instance!r} of group {self.settings.group!r}, "
+                f"or took its transaction ({reason}); stop one, or give it another --instance"
+            )
+        return self._fenced
+
+    # -- a client's part ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Reach the broker, prepare the topics, fence an older self, and ask to join the group."""
+
+    @abstractmethod
+    def close(self, *, leave: bool = False) -> None:
+        """Stop, what may have been opened only in part."""
+
+    @abstractmethod
+    def is_member(self) -> bool:
+        """Ask the group whether this instance is this very process."""
+
+    @abstractmethod
+    def renew_producer(self) -> None:
+        """Replace a producer that the broker refuses; its transaction is dropped."""
+
+    @abstractmethod
+    def pause(self, partition: int) -> None:
+        """Give no records of a partition."""
+
+    @abstractmethod
+    def seek(self, partition: int, offset: int) -> None:
+        """Give records of a partition, from ``offset`` on."""
+
+    @abstractmethod
+    def produce(self, topic: str, records: Outgoing) -> None:
+        """Queue records in the transaction, waiting while the buffers are full."""
+
+    @abstractmethod
+    def begin_transaction(self) -> None:
+        """Begin a transaction."""
+
+    @abstractmethod
+    def send_offsets(self, positions: Mapping[int, Position]) -> None:
+        """Add positions to the transaction, under the group's metadata of now."""
+
+    @abstractmethod
+    def commit_transaction(self) -> None:
+        """Send what is queued and commit."""
+
+    @abstractmethod
+    def abort_transaction(self) -> None:
+        """Drop what is queued and abort."""
+
+
+def unreachable_text(broker: str, timeout_s: float, reason: object = "") -> str:
+    """The one line for a broker that does not answer."""
+    found = f" ({reason})" if str(reason) else ""
+    return f"no answer from {broker} within {timeout_s:g} s{found}; check the address, and that the broker runs"

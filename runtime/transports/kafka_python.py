@@ -1,0 +1,308 @@
+"""The transport over kafka-python: pure Python, installed by default."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, TopicError, TransportError, UsageError
+from runtime.core.batch import Outgoing, RecordBatch
+from runtime.transports.kafka_member import COMMIT_DEADLINE_S, KafkaMember, log, unreachable_text
+from runtime.transports.kafka_python_clients import (
+    CooperativeStickyAssignor,
+    KafkaConsumer,
+    KafkaProducer,
+    KafkaPythonAdmin,
+    OffsetAndMetadata,
+    TopicPartition,
+    checked,
+    errors,
+    make,
+    read_to,
+    to_batch,
+)
+from runtime.transports.kafka_python_listener import Bridge, rebalance_listener
+from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_topics import prepare_topics
+from runtime.transports.protocol import MemberSettings, Position
+
+COMMIT_SLICE_S = 10.0
+CLOSE_S = 5.0
+POLL_SLICE_S = 0.25
+JOIN_SLICE_S = 60.0
+FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.FencedInstanceIdError)
+
+
+class KafkaPythonTransport(KafkaMember):
+    """See `Transport`."""
+
+    def __init__(self, settings: MemberSettings) -> None:
+        super().__init__(settings)
+        self._properties = checked(settings.properties)
+        self._admin: KafkaPythonAdmin | None = None
+        self._producer: Any = None
+        self._consumer: Any = None
+        self._bridge = Bridge()
+
+    def connect(self) -> None:
+        settings = self.settings
+        deadline = time.monotonic() + settings.startup_timeout_s
+        self._admin = KafkaPythonAdmin(settings.broker, settings.properties, settings.startup_timeout_s)
+        self.counts = prepare_topics(self._admin, settings)
+        self._make_producer(deadline - time.monotonic())
+        self._consumer = make(
+            KafkaConsumer,
+            settings.broker,
+            self._properties,
+            settings.startup_timeout_s,
+            group_id=settings.group,
+            group_instance_id=settings.instance,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            fetch_max_bytes=16 << 20,
+            allow_auto_create_topics=False,
+        )
+        self._consumer.subscribe(
+            [settings.input],
+            listener=rebalance_listener(
+                self._bridge,
+                self._consumer._net,
+                self._on_assign,
+                lambda partitions, lost: self.gives_up(partitions, lost=lost),
+            ),
+        )
+
+    def _make_producer(self, timeout_s: float) -> None:
+        settings = self.settings
+        deadline = time.monotonic() + timeout_s
+        self._producer = make(
+            KafkaProducer,
+            settings.broker,
+            self._properties,
+            deadline - time.monotonic(),
+            transactional_id=self.transactional_id,
+            transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            delivery_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            request_timeout_ms=int(settings.transaction_timeout_s * 1000) - 500,
+            linger_ms=5,
+            batch_size=128 << 10,
+            max_block_ms=max(1000, int((deadline - time.monotonic()) * 1000)),
+            allow_auto_create_topics=False,
+        )
+        self._window = Window(self._producer, self._acknowledged)
+        try:
+            self._producer.init_transactions()
+        except errors.KafkaTimeoutError as error:
+            text = unreachable_text(settings.broker, settings.startup_timeout_s, "transaction coordinator")
+            raise BrokerUnreachable(text) from error
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
+    def renew_producer(self) -> None:
+        self._producer.close(timeout=0)
+        self._make_producer(COMMIT_DEADLINE_S)
+
+    def is_member(self) -> bool:
+        assert self._admin is not None
+        known = self._admin.member_id(self.settings.group, self.settings.instance)
+        return known is not None and known == self._consumer.group_metadata().member_id
+
+    def _on_assign(self, partitions: list[int]) -> None:
+        """On the client's thread: no fetch may begin before the daemon says where."""
+        for partition in partitions:
+            self._consumer.pause(self._place(partition))
+            self._consumer.seek(self._place(partition), 0)
+        self.gained(partitions)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = min(POLL_SLICE_S, max(0.0, deadline - time.monotonic()))
+            found = self._poll_once(max_records, left_s)
+            news = self.tell()
+            good = {place.partition: some for place, some in found.items() if place.partition in self.next}
+            if good or news or time.monotonic() >= deadline:
+                positions = {partition: some[-1].offset + 1 for partition, some in good.items()}
+                self.next.update(positions)
+                return to_batch([record for some in good.values() for record in some], positions)
+
+    def _poll_once(self, max_records: int, timeout_s: float) -> dict[Any, list[Any]]:
+        """One poll. A join is seen to its end in the background: kafka-python drops one that ends between two polls."""
+        coordinator = self._consumer._coordinator
+        try:
+            if self._bridge.busy or coordinator.need_rejoin():
+                self._bridge.run(self._join, timeout_s)
+                return {}
+            found: dict[Any, list[Any]] = self._bridge.run(
+                lambda: self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=max_records)
+            )
+            if coordinator.need_rejoin():
+                self._bridge.run(self._join, 0)
+            return found
+        except errors.OffsetOutOfRangeError as error:
+            for place in error.args[0]:
+                if place.partition in self.next:
+                    self.astray(place.partition)
+        except FENCED as error:
+            raise self.fence(error) from error
+        except (errors.TopicAuthorizationFailedError, errors.GroupAuthorizationFailedError) as error:
+            raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error}") from error
+        except (errors.KafkaError, OSError) as error:
+            log.debug("poll: %r", error)
+            time.sleep(min(timeout_s, 0.05))
+        return {}
+
+    def _join(self) -> None:
+        """On the helper thread: until the group has been joined, or the consumer closed."""
+        coordinator = self._consumer._coordinator
+        while coordinator.need_rejoin() and not self._bridge.closed.is_set():
+            coordinator.poll(timeout_ms=JOIN_SLICE_S * 1000)
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.settings.input, partition)
+
+    def pause(self, partition: int) -> None:
+        self._consumer.pause(self._place(partition))
+        self._consumer.seek(self._place(partition), 0)
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._consumer.seek(self._place(partition), offset)
+        self._consumer.resume(self._place(partition))
+
+    def committed(self, partition: int) -> Position | None:
+        found = self._ask(lambda: self._consumer.committed(self._place(partition), metadata=True, timeout_ms=5000))
+        if found is None or found.offset < 0:
+            return None
+        return Position(found.offset, (found.metadata or "").rstrip("\0"))  # librdkafka's clients add a zero
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        place = self._place(partition)
+        first = self._ask(lambda: self._consumer.beginning_offsets([place], timeout_ms=5000))[place]
+        return first, self._ask(lambda: self._consumer.end_offsets([place], timeout_ms=5000))[place]
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """Ask the broker, again while it is away. Raises `BrokerUnreachable` at the start-up time-out."""
+        deadline = time.monotonic() + self.settings.startup_timeout_s
+        while True:
+            try:
+                return question()
+            except (errors.KafkaError, OSError) as error:
+                if isinstance(error, FENCED):
+                    raise self.fence(error) from error
+                if time.monotonic() > deadline:
+                    reason = type(error).__name__
+                    text = unreachable_text(self.settings.broker, self.settings.startup_timeout_s, reason)
+                    raise BrokerUnreachable(text) from error
+                time.sleep(0.05)
+
+    def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        assert self._admin is not None
+        topic = self.settings.state_topic
+        return self._restore(topic, partition, self._admin.ends(topic, [partition]))
+
+    def _restore(self, topic: str, partition: int, ends: dict[int, int]) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        for page in read_to(self.settings.broker, self._properties, topic, {partition: 0}, ends):
+            yield [record.key or b"" for record in page], [record.value or b"" for record in page]
+
+    def lag(self) -> dict[int, int]:
+        found = {}
+        for partition, following in self.next.items():
+            found[partition] = max(0, (self._consumer.highwater(self._place(partition)) or 0) - following)
+        return found
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def produce(self, topic: str, records: Outgoing) -> None:
+        try:
+            self._window.send(topic, records)
+        except ValueError as error:
+            raise TopicError(f"cannot send to {topic!r}: {error}") from error
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
+    def _acknowledged(self, sent: Any) -> None:
+        try:
+            sent.get(timeout=self.settings.transaction_timeout_s + CLOSE_S)
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
+    def begin_transaction(self) -> None:
+        try:
+            self._producer.begin_transaction()
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
+    def send_offsets(self, positions: Mapping[int, Position]) -> None:
+        places = {
+            self._place(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
+            for partition, position in positions.items()
+        }
+        manager, metadata = self._producer._transaction_manager, self._consumer.group_metadata()
+        self._wait("send offsets", lambda: manager.send_offsets_to_transaction(places, metadata))
+
+    def commit_transaction(self) -> None:
+        self._wait("commit", self._producer._transaction_manager.begin_commit)
+        self._window.clear()
+
+    def abort_transaction(self) -> None:
+        self._window.clear()
+        manager = self._producer._transaction_manager
+        deadline = time.monotonic() + COMMIT_DEADLINE_S
+        while manager.is_bumping_epoch() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if manager._current_state.name != "READY":  # READY: an epoch that was bumped has dropped the transaction
+            self._wait("abort", manager.begin_abort)
+
+    def _wait(self, what: str, ask: Callable[[], Any]) -> None:
+        """A step of the transaction's protocol: the client's own calls would wait without end."""
+        try:
+            result = ask()
+            self._producer._sender.wakeup()
+            deadline = time.monotonic() + COMMIT_DEADLINE_S
+            while not result.wait(timeout_ms=COMMIT_SLICE_S * 1000):
+                if time.monotonic() > deadline:
+                    raise BrokerUnreachable(unreachable_text(self.settings.broker, COMMIT_DEADLINE_S, what))
+                log.warning("%s: no answer yet from %s", what, self.settings.broker)
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> TransportError:
+        manager = self._producer._transaction_manager
+        cause = manager.last_error if manager.has_error() and manager.last_error is not None else error
+        if isinstance(cause, FENCED) or isinstance(error, FENCED):
+            return self.fenced_or_late(cause)
+        if manager.has_fatal_error():
+            return TransportError(f"the producer of group {self.settings.group!r} failed for good: {cause}")
+        if isinstance(error, errors.KafkaConfigurationError):
+            return TransportError(str(UsageError(error)))
+        return CommitAborted(f"the transaction of group {self.settings.group!r} failed: {cause!r}")
+
+    def close(self, *, leave: bool = False) -> None:
+        self._closing = True
+        self._bridge.close()
+        if self._producer is not None:
+            manager = self._producer._transaction_manager
+            if self._begun and not manager.has_fatal_error():
+                try:
+                    result = manager.begin_abort()
+                    self._producer._sender.wakeup()
+                    result.wait(timeout_ms=CLOSE_S * 1000)
+                except errors.KafkaError as error:
+                    log.debug("abort at the end: %s", error)
+            self._producer.close(timeout=CLOSE_S)
+            self._producer = None
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_S * 1000)
+            self._consumer = None
+            if leave:
+                from runtime.transports.kafka_leave import leave_group
+
+                leave_group(self.settings)
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None

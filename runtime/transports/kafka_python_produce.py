@@ -1,0 +1,62 @@
+"""Columns into kafka-python's producer, whose own buffer has no bound: this gives it one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from runtime.core.batch import BY_KEY, Outgoing
+
+WINDOW_BYTES = 16 << 20
+"""Most bytes sent and not yet acknowledged."""
+
+CHUNK_RECORDS = 500
+
+
+class Window:
+    """Sends records, waiting for the oldest acknowledgement while more than `WINDOW_BYTES` are on the way."""
+
+    def __init__(self, producer: Any, wait: Callable[[Any], None]) -> None:
+        self._producer, self._wait = producer, wait
+        self._chunks: deque[tuple[Any, int]] = deque()
+        self._bytes = 0
+
+    def send(self, topic: str, records: Outgoing) -> None:
+        """Send all. Raises what the producer does, and what ``wait`` makes of a failed record."""
+        partitions, stamps = records.partitions.tolist(), records.timestamps.tolist()
+        send, headers = self._producer.send, records.headers
+        chunk_bytes = 0
+        for index, (partition, stamp, key, value) in enumerate(
+            zip(partitions, stamps, records.keys, records.values, strict=True)
+        ):
+            sent = send(
+                topic,
+                value,
+                key,
+                list(headers[index]) if headers is not None else None,
+                None if partition == BY_KEY else partition,
+                None if stamp < 0 else stamp,
+            )
+            chunk_bytes += len(key or b"") + len(value or b"") + 32
+            if index % CHUNK_RECORDS == CHUNK_RECORDS - 1 or index == len(partitions) - 1:
+                self._chunks.append((sent, chunk_bytes))
+                self._bytes += chunk_bytes
+                chunk_bytes = 0
+                while self._bytes > WINDOW_BYTES and self._chunks:
+                    self._take()
+
+    def flush(self) -> None:
+        """Wait for all that was sent."""
+        while self._chunks:
+            self._take()
+
+    def clear(self) -> None:
+        """Forget what was sent: its transaction is over."""
+        self._chunks.clear()
+        self._bytes = 0
+
+    def _take(self) -> None:
+        sent, size = self._chunks.popleft()
+        self._bytes -= size
+        self._wait(sent)

@@ -1,0 +1,34 @@
+"""One daemon a group of the embedded store: a file lock that dies with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from edge_rnn.contract.errors import Fenced
+
+
+class GroupLock:
+    """Held from construction to `release`, or until the process ends however it ends. Raises `Fenced` if taken."""
+
+    def __init__(self, store: Path, group: str) -> None:
+        self.path = store.with_name(f"{store.name}-{quote(group, safe='')}.lock")
+        self._file = self.path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise Fenced(
+                f"group {group!r} of {store} is run by another process (pid {holder}); stop it, or use another --group"
+            ) from error
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let another daemon have the group. The file stays: removing it would let two hold it."""
+        self._file.close()
