@@ -48,7 +48,10 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 log.retention.ms=-1
 """
-"""Nothing is removed: retention goes by the records' own time, so recordings of last year would go within 30 s. All else is the broker's default, ``group.initial.rebalance.delay.ms`` above all."""
+"""All else is the broker's default, ``group.initial.rebalance.delay.ms`` above all.
+
+No retention: it goes by the records' own time, so recordings of last year would go within 30 s of the start.
+"""
 
 LOG4J = """
 Configuration:
