@@ -33,6 +33,16 @@ def command(
         Text, typer.Option("--from", help="Where a group that never committed begins: earliest or latest  [earliest]")
     ] = None,
     commit_interval: Annotated[Text, typer.Option(help="Longest time between commits under load  [100ms]")] = None,
+    snapshot_interval: Annotated[
+        Text, typer.Option(help="Longest time that a changed state stays unsaved; 0: save in every commit  [30s]")
+    ] = None,
+    snapshot_budget: Annotated[
+        Text, typer.Option(help="Most bytes of state saved a second  [a tenth of the time between commits]")
+    ] = None,
+    max_replay: Annotated[int | None, typer.Option(help="Warn when a crash would replay more records.")] = None,
+    idle_reset: Annotated[
+        Text, typer.Option(help="Begin a stream anew after so long a silence, by record time, e.g. 10m.")
+    ] = None,
     instance: Annotated[Text, typer.Option(help="Name of this member  [a UUID kept in --state-dir]")] = None,
     state_dir: Annotated[Text, typer.Option(help="Where the member's name is kept.")] = None,
     startup_timeout: Annotated[Text, typer.Option(help="How long the broker may take to answer  [20s]")] = None,

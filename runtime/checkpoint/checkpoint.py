@@ -1,185 +1,175 @@
-"""Durable states of a daemon: snapshots in every commit, and partitions brought back from them.
+"""What goes into a commit beside the outputs: the snapshots that are due, the offsets, and from where to replay.
 
-Every stream that changed since the last commit is snapshotted in that commit, so the snapshots of
-a partition always stand exactly at its committed offset.
+::
+
+    1. choose     a few dirty streams, the oldest first, and all that ended
+    2. send       their snapshots and tombstones, within the open epoch
+    3. commit     with each offset, the lowest one that a dirty stream still needs
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from edge_rnn.contract.errors import StateError
 from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
-from runtime.checkpoint.metadata import CommitMetadata, decode_metadata
-from runtime.checkpoint.snapshot import Snapshots, decode_snapshots, encode_snapshots
+from runtime.checkpoint.metadata import CommitMetadata
+from runtime.checkpoint.policy import Quota, SnapshotPace, SnapshotPolicy
+from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_snapshots
 from runtime.core.batch import Outgoing
 from runtime.core.processor import Processor
 from runtime.transports.protocol import Position, Transport
 
-Answer = Literal["fail", "reset"]
-Start = Literal["earliest", "latest"]
+DRAIN_BYTES = 64 << 20
+"""Most bytes of state saved when stopping, so that the next start has little to replay and this one ends soon."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecoveryPolicy:
-    """What to do where state and offsets do not fit together; ``fail`` stops with a message, ``reset`` starts anew.
+class Committed:
+    """What a commit wrote: snapshot records and their bytes."""
 
-    ``start``: where a group that has never committed begins.
-    """
-
-    start: Start = "earliest"
-    on_new_model: Answer = "fail"
-    on_moved_offsets: Answer = "fail"
-    on_lost_input: Answer = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A partition brought back: the input offset to go on from, and how many streams have their state.
-
-    ``anew``: this place is not what is committed, so it must be, even if no record follows.
-    """
-
-    offset: int
-    streams: int
-    anew: bool
+    snapshots: int
+    snapshot_bytes: int
 
 
 class Checkpoint:
     """Binds a processor's states to a transport's epochs."""
 
     def __init__(
-        self, processor: Processor, transport: Transport, fingerprint: bytes, policy: RecoveryPolicy, state_bytes: int
+        self,
+        processor: Processor,
+        transport: Transport,
+        fingerprint: bytes,
+        policy: SnapshotPolicy,
+        state_bytes: int,
+        passing: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        self._processor = processor
+        """``passing`` is told the names of the commit's steps as they are passed (fail points)."""
+        self._streams = processor.streams
+        self._read = processor.read_states
         self._transport = transport
         self._fingerprint = fingerprint
         self._policy = policy
-        self._state_bytes = state_bytes
+        self._record_bytes = HEADER.itemsize + state_bytes
+        self._pace = SnapshotPace(policy, self._record_bytes)
+        self._passing = passing
+        self._offsets: dict[int, int] = {}
         self._obsolete: dict[int, list[bytes]] = {}
 
-    def commit(self, offsets: Mapping[int, int]) -> int:
-        """Send the snapshots that are due and commit the epoch at these input offsets; returns how many were sent.
-
-        Raises `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
-        """
-        due = self._due()
-        if len(due):
-            self._transport.send(due, "state")
-        name = self._fingerprint.hex()
-        self._transport.commit(
-            {
-                partition: Position(offset, CommitMetadata({name: offset}).encode())
-                for partition, offset in offsets.items()
-            }
-        )
-        self._processor.streams.settle()
-        self._obsolete.clear()
-        return len(due)
-
-    def recover(self, partition: int) -> Recovered:
-        """Bring a partition's streams back to the committed offset. Raises `StateError`, `TransportError`."""
-        where = f"partition {partition}"
-        position = self._transport.committed(partition)
-        begin, end = self._transport.bounds(partition)
-        found, others = self._read(partition)
-        reset = False
-        if position is None:
-            if found or others:
-                self._refuse_or(
-                    self._policy.on_moved_offsets,
-                    f"{where} has snapshots but no committed offset: the group's offsets were deleted;"
-                    " --on-moved-offsets reset starts without state",
-                )
-                reset = True
-            offset = begin if self._policy.start == "earliest" else end
-        else:
-            offset = position.offset
-            metadata = decode_metadata(position.metadata, where)
-            if metadata is None:
-                self._refuse_or(
-                    self._policy.on_moved_offsets,
-                    f"{where} has committed offset {offset} without our metadata: the offsets were moved, or another"
-                    " program uses this group; --on-moved-offsets reset goes on from there without state",
-                )
-                reset = True
-            elif self._fingerprint.hex() not in metadata.replay_from:
-                self._refuse_or(
-                    self._policy.on_new_model,
-                    f"{where} was committed by another model or other settings (fingerprint"
-                    f" {', '.join(metadata.replay_from)}, expected {self._fingerprint.hex()});"
-                    " --on-new-model reset goes on without state",
-                )
-                reset = True
-            if not begin <= offset <= end:
-                self._refuse_or(
-                    self._policy.on_lost_input,
-                    f"{where} is committed at offset {offset}, its input holds {begin} to {end}: input was"
-                    " dropped by retention or the topic was made anew; --on-lost-input reset goes on"
-                    " from the nearest offset without state",
-                )
-                reset = True
-                offset = min(max(offset, begin), end)
-        if reset:
-            self._obsolete[partition] = [*found, *others]
-            return Recovered(offset, 0, anew=True)
-        snapshots = decode_snapshots(list(found), list(found.values()), self._state_bytes, where)
-        beyond = np.flatnonzero(snapshots.offsets >= offset)
-        if beyond.size:
-            self._refuse_or(
-                self._policy.on_moved_offsets,
-                f"{where} is committed at offset {offset}, but stream {snapshots.keys[beyond[0]]!r} has seen offset"
-                f" {snapshots.offsets[beyond[0]]}: the offsets were moved back; --on-moved-offsets reset goes on from"
-                " there without state",
-            )
-            self._obsolete[partition] = [*found, *others]
-            return Recovered(offset, 0, anew=True)
-        if snapshots.keys:
-            self._processor.restore(partition, snapshots.keys, snapshots.rows, snapshots.offsets, snapshots.timestamps)
-        return Recovered(offset, len(snapshots.keys), anew=position is None)
+    def begin(self, partition: int, offset: int, obsolete: Sequence[bytes] = ()) -> None:
+        """A partition is live from ``offset`` on; ``obsolete`` are stored keys that the next commit deletes."""
+        self._offsets[partition] = offset
+        if obsolete:
+            self._obsolete[partition] = list(obsolete)
 
     def drop(self, partitions: list[int]) -> None:
         """Forget these partitions' streams: they are another member's, or will be recovered."""
-        self._processor.streams.drop(partitions)
+        self._streams.drop(partitions)
         for partition in partitions:
+            self._offsets.pop(partition, None)
             self._obsolete.pop(partition, None)
 
-    def _due(self) -> Outgoing:
-        """Snapshots of the changed streams, tombstones of the ended and of the obsolete ones."""
-        streams = self._processor.streams
-        slots, partitions, names = streams.changed()
-        rows = self._processor.read_states(slots)
+    def overdue(self, now_s: float) -> bool:
+        """Whether a stream has been dirty for the whole interval: commit even without input."""
+        for partition in self._offsets:
+            oldest = self._streams.oldest_change(partition)
+            if oldest is not None and oldest.since_s <= now_s - self._policy.interval_s:
+                return True
+        return False
+
+    def horizon(self) -> int:
+        """The longest replay that a crash now would need, in records of one partition's offsets."""
+        return max(
+            (offset - self._streams.replay_from(partition, offset) for partition, offset in self._offsets.items()),
+            default=0,
+        )
+
+    def commit(self, offsets: Mapping[int, int], now_s: float, *, last: bool = False) -> Committed:
+        """Send the snapshots that are due and commit the epoch at these input offsets.
+
+        ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows. Raises `CommitAborted` or
+        `Fenced`; the states are then ahead of the committed offset.
+        """
+        began = time.perf_counter()
+        self._offsets.update(offsets)
+        saved = self._send_due(now_s, last=last)
+        seconds = time.perf_counter() - began
+        self._passing("snapshots-sent")
+        name = self._fingerprint.hex()
+        positions = {}
+        for partition, offset in self._offsets.items():
+            if partition in offsets or partition in saved.partitions:
+                replay_from = self._streams.replay_from(partition, offset)
+                positions[partition] = Position(offset, CommitMetadata({name: replay_from}).encode())
+        self._passing("before-commit")
+        self._transport.commit(positions)
+        self._passing("committed")
+        self._streams.forget_ended()
+        self._obsolete.clear()
+        self._pace.spent(saved.rows, seconds, now_s)
+        return Committed(saved.records, saved.records * self._record_bytes)
+
+    def _send_due(self, now_s: float, *, last: bool) -> _Sent:
+        partitions = list(self._offsets)
+        dirty = {partition: self._streams.dirty(partition) for partition in partitions}
+        quota = self._pace.quota(sum(dirty.values()), now_s)
+        if last:
+            quota = Quota(sum(dirty.values()), max(1, DRAIN_BYTES // self._record_bytes), now_s)
+        slots: list[int] = []
+        owners: list[int] = []
+        total = sum(dirty.values())
+        for partition in sorted(partitions, key=self._waiting_since):
+            least = -(-quota.least * dirty[partition] // total) if total else 0
+            taken = self._streams.due(partition, least, quota.most - len(slots), quota.before_s)
+            slots += taken
+            owners += [partition] * len(taken)
+        chosen = np.asarray(slots, np.int64)
         keys, values = encode_snapshots(
-            self._fingerprint, Snapshots(names, rows, streams.offsets[slots], streams.timestamps[slots])
+            self._fingerprint,
+            Snapshots(
+                [self._streams.key_of(slot) for slot in slots],
+                self._read(chosen),
+                self._streams.offsets[chosen],
+                self._streams.timestamps[chosen],
+            ),
         )
-        gone = [(p, self._fingerprint + key) for p, key in streams.ended()]
-        fresh = set(zip(partitions.tolist(), keys, strict=True)) if self._obsolete else set()
-        gone += [(p, key) for p, old in self._obsolete.items() for key in old if (p, key) not in fresh]
-        all_partitions = np.concatenate([partitions, np.array([p for p, _ in gone], np.int32)])
-        return Outgoing(
-            partitions=all_partitions,
-            timestamps=np.full(len(all_partitions), -1, np.int64),
-            keys=[*keys, *(key for _, key in gone)],
-            values=[*values, *([None] * len(gone))],
-        )
+        self._streams.saved(chosen)
+        gone = self._gone(set(zip(owners, keys, strict=True)))
+        if keys or gone:
+            self._transport.send(
+                Outgoing(
+                    partitions=np.array([*owners, *(p for p, _ in gone)], np.int32),
+                    timestamps=np.full(len(owners) + len(gone), -1, np.int64),
+                    keys=[*keys, *(key for _, key in gone)],
+                    values=[*values, *([None] * len(gone))],
+                ),
+                "state",
+            )
+        return _Sent(len(slots), len(slots) + len(gone), {*owners, *(p for p, _ in gone)})
 
-    def _read(self, partition: int) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-        """The newest snapshot by stored key: those of this fingerprint, and those of others."""
-        newest: dict[bytes, bytes] = {}
-        for keys, values in self._transport.restore(partition):
-            newest.update(zip(keys, values, strict=True))
-        ours: dict[bytes, bytes] = {}
-        others: dict[bytes, bytes] = {}
-        for key, value in newest.items():
-            if value:
-                (ours if key[:FINGERPRINT_BYTES] == self._fingerprint else others)[key] = value
-        return ours, others
+    def _gone(self, fresh: set[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        """Stored keys to delete: of streams that ended, and of states that may not be used any more."""
+        ended = [(p, self._fingerprint + key) for p, key in self._streams.ended()]
+        old = [(p, key) for p, keys in self._obsolete.items() for key in keys if (p, key) not in fresh]
+        return [*ended, *old]
 
-    @staticmethod
-    def _refuse_or(answer: Answer, message: str) -> None:
-        if answer == "fail":
-            raise StateError(message)
+    def _waiting_since(self, partition: int) -> float:
+        oldest = self._streams.oldest_change(partition)
+        return float("inf") if oldest is None else oldest.since_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    rows: int
+    records: int
+    partitions: set[int]
+
+
+def split_fingerprints(newest: Mapping[bytes, bytes], fingerprint: bytes) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """The stored snapshots of one fingerprint, and the keys of all others; deleted ones are in neither."""
+    ours = {k: v for k, v in newest.items() if v and k[:FINGERPRINT_BYTES] == fingerprint}
+    others = [k for k, v in newest.items() if v and k[:FINGERPRINT_BYTES] != fingerprint]
+    return ours, others

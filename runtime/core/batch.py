@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,19 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def pick(self, rows: Sequence[int], partitions: Container[int] | None = None) -> RecordBatch:
+        """The records at these places, in that order, and the positions of these partitions (default: all)."""
+        chosen = np.asarray(rows, np.int64)
+        return RecordBatch(
+            partitions=self.partitions[chosen],
+            offsets=self.offsets[chosen],
+            timestamps=self.timestamps[chosen],
+            keys=[self.keys[row] for row in rows],
+            values=[self.values[row] for row in rows],
+            positions={p: o for p, o in self.positions.items() if partitions is None or p in partitions},
+            headers=None if self.headers is None else [self.headers[row] for row in rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)

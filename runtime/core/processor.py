@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from runtime.codecs.protocol import Decoder, Encoder
+from runtime.codecs.protocol import Decoded, Decoder, Encoder
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
 from runtime.core.scheduler import Call, Limits, plan
 from runtime.core.streams import StreamTable
@@ -28,13 +28,15 @@ class ProcessorSettings:
 
     ``topic`` names the origin in headers. ``same_partitions``: an output goes to its input's
     partition; otherwise the transport chooses by key. ``null_key``: a record without a key is a
-    dead letter, or belongs to the one keyless stream of its partition.
+    dead letter, or belongs to the one keyless stream of its partition. ``idle_reset_ms``: a stream
+    that was silent for longer, by record time, begins anew.
     """
 
     topic: str
     same_partitions: bool = True
     headers: HeaderMode = "none"
     null_key: NullKey = "dead-letter"
+    idle_reset_ms: int | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -61,12 +63,45 @@ class Processor:
         self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
 
-    def process(self, batch: RecordBatch) -> Processed:
+    def process(self, batch: RecordBatch, now_s: float = 0.0) -> Processed:
         """Take a batch through the model. Every record gives one output, or one dead letter, or ends its stream.
 
-        Raises `EngineError` when the model fails: the states are then undefined and must be dropped.
+        ``now_s`` is any clock that does not go back; changes are snapshotted in its order. Raises
+        `EngineError` when the model fails: the states are then undefined and must be dropped.
         """
-        n = len(batch)
+        results, decoded, lengths, errors = self._apply(batch, now_s)
+        good = lengths > 0
+        if errors:
+            good[list(errors)] = False
+        chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
+        values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        return Processed(
+            outputs=self._outgoing(batch, chosen, values),
+            dead_letters=self._dead_letters(batch, errors),
+            errors=[errors[index] for index in sorted(errors)],
+            steps=int(lengths.sum()),
+        )
+
+    def replay(self, batch: RecordBatch, now_s: float = 0.0) -> int:
+        """Apply again what was committed before, each stream from its snapshot on, and emit nothing.
+
+        A record that its stream's snapshot already holds is passed over. Returns how many records
+        were applied. Raises `EngineError`.
+        """
+        keys = self._stream_keys(batch, {})
+        keep = []
+        for index, (partition, key, offset) in enumerate(
+            zip(batch.partitions.tolist(), keys, batch.offsets.tolist(), strict=True)
+        ):
+            slot = self.streams.find(partition, key)
+            if slot is None or self.streams.offsets[slot] < offset:
+                keep.append(index)
+        if keep:
+            self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
+        return len(keep)
+
+    def _apply(self, batch: RecordBatch, now_s: float) -> tuple[list[np.ndarray], Decoded, np.ndarray, dict[int, str]]:
+        """Step every stream through its records; returns outputs, decoded rows, rows a record, and errors."""
         errors: dict[int, str] = {}
         keys = self._stream_keys(batch, errors)
         tombstones = [i for i, value in enumerate(batch.values) if value is None and i not in errors]
@@ -83,20 +118,10 @@ class Processor:
             results = self._run(decoded.rows, slots, decoded.starts, lengths, errors)
             live = np.flatnonzero(slots >= 0)
             if live.size:
-                self.streams.touch(slots[live], batch.offsets[live], batch.timestamps[live])
+                self.streams.touch(slots[live], batch.offsets[live], batch.timestamps[live], now_s)
         finally:
             self.streams.release(ended)
-        good = lengths > 0
-        if errors:
-            good[list(errors)] = False
-        chosen = np.flatnonzero(good) if not good.all() else np.arange(n)
-        values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
-        return Processed(
-            outputs=self._outgoing(batch, chosen, values),
-            dead_letters=self._dead_letters(batch, errors),
-            errors=[errors[index] for index in sorted(errors)],
-            steps=int(lengths.sum()),
-        )
+        return results, decoded, lengths, errors
 
     def restore(
         self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
@@ -152,10 +177,31 @@ class Processor:
                 taken, fresh = self.streams.take(partition, [keys[index] for index in live])
                 slots[live] = taken
             new += fresh
+        if self._settings.idle_reset_ms is not None:
+            new += self._renew_idle(slots, batch.timestamps, ended)
         if new:
             self._engine.grow(self.streams.capacity)
             self._engine.reset(np.asarray(new, np.int64))
         return slots, ended
+
+    def _renew_idle(self, slots: np.ndarray, timestamps: np.ndarray, ended: list[int]) -> list[int]:
+        """Move each record that comes after too long a silence, and those behind it, to a fresh slot of its stream."""
+        used = np.flatnonzero(slots >= 0)
+        order = used[np.argsort(slots[used], kind="stable")]
+        fresh: list[int] = []
+        slot, newest, moved_to = -1, -1, -1
+        for index in order.tolist():
+            if slots[index] != slot:
+                slot = moved_to = int(slots[index])
+                newest = int(self.streams.timestamps[slot])
+            stamp = int(timestamps[index])
+            if newest >= 0 and stamp - newest > (self._settings.idle_reset_ms or 0):
+                ended.append(moved_to)
+                moved_to = self.streams.renew(moved_to)
+                fresh.append(moved_to)
+            newest = max(newest, stamp)
+            slots[index] = moved_to
+        return fresh
 
     def _run(
         self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]

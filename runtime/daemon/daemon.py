@@ -1,7 +1,10 @@
 """The daemon: poll, process, send, commit, over and over, and one path for every failure.
 
 The loop runs on one thread. What was polled is applied whole before the next poll, so at a commit
-the position, the outputs and the states always agree.
+the position, the outputs and the states always agree. A partition's way, and who knows of it::
+
+    assigned ──► recovering ──► replaying ──► live ──► revoked or lost
+                 `_recovering`  `_replaying`  both in `_serving`
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_rnn.contract.errors import CommitAborted, EngineError
 from runtime.checkpoint.checkpoint import Checkpoint
+from runtime.checkpoint.recovery import Recovered, Recovery
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.processor import Processor
 from runtime.observe.metrics import Metrics
@@ -32,44 +36,66 @@ FAILURES_IN_A_ROW = 5
 RETRY_PAUSE_S = 0.5
 """Pause before the second and each further recovery in a row."""
 
-LAG_INTERVAL_S = 1.0
+OBSERVE_INTERVAL_S = 1.0
+
+
+def ignore(_name: str) -> None:
+    """A fail point that never fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll."""
+    """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
+
+    A replay longer than ``max_replay_records`` of a partition's offsets is warned of.
+    """
 
     commit_interval_s: float = 0.1
     max_records: int = 4096
+    max_replay_records: int = 10_000_000
     leave: bool = False
     dead_letters: bool = False
 
 
 class Daemon:
-    """Ties a transport, a processor and its checkpoint together; see `run`."""
+    """Ties a transport, a processor and its durable states together; see `run`."""
 
     def __init__(
         self,
         transport: Transport,
         processor: Processor,
         checkpoint: Checkpoint,
+        recovery: Recovery,
         settings: LoopSettings,
         metrics: Metrics,
+        passing: Callable[[str], None] = ignore,
     ) -> None:
+        """``passing`` is told the names of the steps as they are passed (fail points)."""
         self._transport = transport
         self._processor = processor
         self._checkpoint = checkpoint
+        self._recovery = recovery
         self._settings = settings
         self._metrics = metrics
+        self._passing = passing
+        self._assigned: set[int] = set()
+        self._recovering: dict[int, tuple[float, Generator[None, None, Recovered]]] = {}
+        self._replaying: dict[int, int] = {}
         self._serving: set[int] = set()
-        self._to_recover: set[int] = set()
         self._positions: dict[int, int] = {}
         self._epoch_began: float | None = None
         self._epoch_timestamps: list[np.ndarray] = []
         self._failures = 0
-        self._next_lag = 0.0
-        self.ready = False
+        self._next_observed = 0.0
         self.beat = time.monotonic()
+
+    @property
+    def unready(self) -> str | None:
+        """Why this daemon does not serve all of its partitions yet; ``None`` when it does."""
+        waiting = sorted({*self._assigned, *self._recovering, *self._replaying})
+        if waiting:
+            return f"partitions {waiting} are being brought back"
+        return None if self._serving else "no partition is assigned yet"
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set, then drain: what was polled is committed before this returns.
@@ -82,31 +108,31 @@ class Daemon:
             while not stop.is_set():
                 self.beat = time.monotonic()
                 try:
-                    self._recover(stop)
+                    self._recover()
                     self._turn()
                 except (CommitAborted, EngineError) as error:
                     self._start_over(error, stop)
             self._drain()
         finally:
-            self.ready = False
             self._transport.close(leave=self._settings.leave)
 
-    # Called by the transport, inside poll or close.
+    # Called by the transport, inside poll.
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """Newly ours: they are recovered before the next poll."""
+        """Newly ours: they are brought back before they give records."""
         log.info("partitions assigned", extra={"partitions": sorted(partitions)})
-        self._to_recover.update(partitions)
+        self._assigned.update(partitions)
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """About to go to another member: commit what is open, then forget them."""
         log.info("partitions revoked", extra={"partitions": sorted(partitions)})
         try:
-            if self._epoch_began is not None:
-                self._commit()
+            if self._serving:
+                self._commit(last=True)
         except CommitAborted as error:
             log.warning("the commit before a revoke failed", extra={"error": str(error)})
             self._abort()
+        self._passing("revoked")
         self._forget(partitions)
 
     def lost(self, partitions: Sequence[int]) -> None:
@@ -120,44 +146,65 @@ class Daemon:
 
     def _turn(self) -> None:
         """One poll, and a commit if one is due: at once when caught up, else at the interval's end."""
-        waiting = self._epoch_began is None
-        batch = self._transport.poll(self._settings.max_records, IDLE_POLL_S if waiting else 0.0)
+        busy = self._epoch_began is not None or self._assigned or self._recovering
+        batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
+        self._passing("polled")
         if len(batch):
             self._apply(batch)
+        now = time.monotonic()
         began = self._epoch_began
-        if began is not None and (not len(batch) or time.monotonic() - began >= self._settings.commit_interval_s):
+        if began is None:
+            if self._checkpoint.overdue(now):
+                self._commit()
+        elif not len(batch) or now - began >= self._settings.commit_interval_s:
             self._commit()
-        self._observe()
+        self._observe(now)
 
     def _apply(self, batch: RecordBatch) -> None:
-        batch = self._served(batch)
+        if not self._serving.issuperset(batch.positions):  # partitions that went away inside the poll
+            batch = self._picked(batch, np.isin(batch.partitions, list(self._serving)))
+        if self._replaying:
+            batch = self._replay(batch)
         if not len(batch):
             return
-        if self._epoch_began is None:
-            self._epoch_began = time.monotonic()
-        processed = self._processor.process(batch)
+        now = time.monotonic()
+        self._epoch_began = self._epoch_began or now
+        processed = self._processor.process(batch, now)
+        self._passing("applied")
         if len(processed.outputs):
             self._transport.send(processed.outputs, "output")
         if processed.errors:
             self._bury(processed.dead_letters, processed.errors)
+        self._passing("sent")
         self._positions.update(batch.positions)
         self._epoch_timestamps.append(batch.timestamps)
         self._metrics.applied(len(batch), len(processed.outputs), len(processed.errors), processed.steps)
 
-    def _served(self, batch: RecordBatch) -> RecordBatch:
-        """Without records of partitions that went away inside the poll that gave them."""
-        if self._serving.issuperset(batch.positions):
-            return batch
-        keep = np.flatnonzero(np.isin(batch.partitions, list(self._serving)))
+    def _replay(self, batch: RecordBatch) -> RecordBatch:
+        """Apply what lies before each partition's committed offset without emitting; returns the rest."""
+        until = np.zeros(len(batch), np.int64)
+        for partition, offset in self._replaying.items():
+            until[batch.partitions == partition] = offset
+        again = batch.offsets < until
+        if again.any():
+            self._metrics.replayed(self._processor.replay(self._picked(batch, again), time.monotonic()))
+        for partition, offset in list(self._replaying.items()):
+            if batch.positions.get(partition, -1) >= offset:
+                self._live(partition, offset)
+        rest = self._picked(batch, ~again)
+        # A partition that is still replaying takes no part in offset commits.
         return RecordBatch(
-            partitions=batch.partitions[keep],
-            offsets=batch.offsets[keep],
-            timestamps=batch.timestamps[keep],
-            keys=[batch.keys[index] for index in keep.tolist()],
-            values=[batch.values[index] for index in keep.tolist()],
-            positions={p: offset for p, offset in batch.positions.items() if p in self._serving},
-            headers=None if batch.headers is None else [batch.headers[index] for index in keep.tolist()],
+            rest.partitions,
+            rest.offsets,
+            rest.timestamps,
+            rest.keys,
+            rest.values,
+            {p: offset for p, offset in rest.positions.items() if p not in self._replaying},
+            rest.headers,
         )
+
+    def _picked(self, batch: RecordBatch, mask: np.ndarray) -> RecordBatch:
+        return batch if mask.all() else batch.pick(np.flatnonzero(mask).tolist(), self._serving)
 
     def _bury(self, records: Outgoing, errors: list[str]) -> None:
         """Send dead letters within the epoch; without a topic for them they are logged and counted."""
@@ -168,11 +215,12 @@ class Daemon:
             origin = {name.removeprefix("edge-rnn-"): value.decode() for name, value in headers[1:]}
             log.error("record skipped; see --dead-letter", extra={"key": repr(key), "error": error, **origin})
 
-    def _commit(self) -> None:
+    def _commit(self, *, last: bool = False) -> None:
         began = time.monotonic()
-        snapshots = self._checkpoint.commit(self._positions)
-        seconds = time.monotonic() - began
-        self._metrics.committed(seconds, snapshots, self._epoch_timestamps)
+        committed = self._checkpoint.commit(self._positions, began, last=last)
+        self._metrics.committed(
+            time.monotonic() - began, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps
+        )
         if self._epoch_timestamps:
             self._failures = 0
         self._end_epoch()
@@ -182,32 +230,48 @@ class Daemon:
         self._epoch_began = None
         self._epoch_timestamps = []
 
-    def _recover(self, stop: threading.Event) -> None:
-        """Bring back the partitions that are newly ours, then let each of them give records."""
-        for partition in sorted(self._to_recover):
-            if stop.is_set():
-                return
-            began = time.monotonic()
-            recovered = self._checkpoint.recover(partition)
-            self._to_recover.discard(partition)
-            self._serving.add(partition)
-            self._transport.serve(partition, recovered.offset)
-            if recovered.anew:
-                self._positions[partition] = recovered.offset
-                self._epoch_began = self._epoch_began or time.monotonic()
-            seconds = time.monotonic() - began
-            self._metrics.restored(recovered.streams, seconds)
-            log.info(
-                "partition ready",
-                extra={
-                    "partition": partition,
-                    "offset": recovered.offset,
-                    "streams": recovered.streams,
-                    "seconds": round(seconds, 3),
-                },
-            )
-        if self._serving:
-            self.ready = True
+    def _recover(self) -> None:
+        """Bring the partitions that are newly ours a piece further; those that are done are served."""
+        now = time.monotonic()
+        for partition in sorted(self._assigned):
+            self._assigned.discard(partition)
+            self._recovering[partition] = (now, self._recovery.recover(partition))
+        for partition, (began, work) in sorted(self._recovering.items()):
+            try:
+                next(work)
+            except StopIteration as done:
+                del self._recovering[partition]
+                self._serve(partition, done.value, began)
+
+    def _serve(self, partition: int, recovered: Recovered, began: float) -> None:
+        self._transport.serve(partition, recovered.replay_from)
+        self._serving.add(partition)
+        self._passing("restored")
+        seconds = time.monotonic() - began
+        self._metrics.restored(recovered.streams, seconds)
+        log.info(
+            "partition restored",
+            extra={
+                "partition": partition,
+                "offset": recovered.offset,
+                "replay": recovered.offset - recovered.replay_from,
+                "streams": recovered.streams,
+                "seconds": round(seconds, 3),
+            },
+        )
+        if recovered.replay_from < recovered.offset:
+            self._replaying[partition] = recovered.offset
+        else:
+            self._live(partition, recovered.offset, recovered.obsolete)
+        if recovered.anew:
+            self._positions[partition] = recovered.offset
+            self._epoch_began = self._epoch_began or time.monotonic()
+
+    def _live(self, partition: int, offset: int, obsolete: Sequence[bytes] = ()) -> None:
+        """From this offset on the partition's records have outputs, and its states are saved and committed."""
+        self._replaying.pop(partition, None)
+        self._checkpoint.begin(partition, offset, obsolete)
+        log.info("partition ready", extra={"partition": partition, "streams": self._processor.streams.live(partition)})
 
     def _start_over(self, error: Exception, stop: threading.Event) -> None:
         """Every failure's path: nothing of the epoch stays; all partitions recover from their committed offsets."""
@@ -225,29 +289,33 @@ class Daemon:
         self._end_epoch()
         served = sorted(self._serving)
         self._checkpoint.drop(served)
-        self._to_recover.update(served)
+        self._assigned.update(served)
         self._serving.clear()
+        self._replaying.clear()
 
     def _forget(self, partitions: Sequence[int]) -> None:
         self._checkpoint.drop(list(partitions))
         for partition in partitions:
             self._positions.pop(partition, None)
+            self._recovering.pop(partition, None)
+            self._replaying.pop(partition, None)
         self._serving.difference_update(partitions)
-        self._to_recover.difference_update(partitions)
+        self._assigned.difference_update(partitions)
 
     def _drain(self) -> None:
         """Commit what was applied. A failure here loses nothing: the next start goes on from the last commit."""
-        if self._epoch_began is None:
-            return
         try:
-            self._commit()
+            self._commit(last=True)
         except CommitAborted as error:
             log.warning("the last commit failed; the next start repeats it", extra={"error": str(error)})
         else:
             log.info("drained and committed")
 
-    def _observe(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_lag:
-            self._next_lag = now + LAG_INTERVAL_S
-            self._metrics.observed(self._transport.lag(), len(self._processor.streams))
+    def _observe(self, now: float) -> None:
+        if now < self._next_observed:
+            return
+        self._next_observed = now + OBSERVE_INTERVAL_S
+        horizon = self._checkpoint.horizon()
+        self._metrics.observed(self._transport.lag(), len(self._processor.streams), horizon)
+        if horizon > self._settings.max_replay_records:
+            log.warning("a crash now would replay much; raise --snapshot-budget", extra={"records": horizon})

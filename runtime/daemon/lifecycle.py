@@ -14,11 +14,14 @@ from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.fingerprint import state_fingerprint
 from edge_rnn.contract.verification import check_golden
-from runtime.checkpoint.checkpoint import Checkpoint, RecoveryPolicy
+from runtime.checkpoint.checkpoint import Checkpoint
+from runtime.checkpoint.policy import RecoveryPolicy
+from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.daemon import Daemon, LoopSettings
+from runtime.daemon.fail_points import fail_points
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.engines.cpu import open_cpu_engine
@@ -60,7 +63,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
                 settings.http,
                 metrics,
                 healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
-                ready=lambda: None if daemon.ready else "no partition is served yet",
+                ready=lambda: daemon.unready,
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
@@ -93,19 +96,17 @@ def _assemble(
         encoder,
         ProcessorSettings(topic=settings.input, headers=settings.headers, null_key=settings.null_key, limits=limits),
     )
-    checkpoint = Checkpoint(
-        processor,
-        transport,
-        state_fingerprint(manifest, settings.replay_settings),
-        RecoveryPolicy(
-            start=settings.from_,
-            on_new_model=settings.on_new_model,
-            on_moved_offsets=settings.on_moved_offsets,
-            on_lost_input=settings.on_lost_input,
-        ),
-        manifest.state_bytes,
+    fingerprint = state_fingerprint(manifest, settings.replay_settings)
+    passing = fail_points()
+    checkpoint = Checkpoint(processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing)
+    policy = RecoveryPolicy(
+        start=settings.from_,
+        on_new_model=settings.on_new_model,
+        on_moved_offsets=settings.on_moved_offsets,
+        on_lost_input=settings.on_lost_input,
     )
-    return Daemon(transport, processor, checkpoint, loop, metrics)
+    recovery = Recovery(processor, transport, fingerprint, policy, manifest.state_bytes)
+    return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
 
 
 def _member(settings: RunSettings, group: str, instance: str) -> MemberSettings:
@@ -138,6 +139,7 @@ def _loop(settings: RunSettings) -> LoopSettings:
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
+        max_replay_records=settings.max_replay,
         leave=settings.leave,
         dead_letters=settings.dead_letter is not None,
     )

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from edge_rnn.contract.units import parse_duration
+from edge_rnn.contract.units import parse_duration, parse_size
+from runtime.checkpoint.policy import SnapshotPolicy
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None = None
     from_: Literal["earliest", "latest"] = msgspec.field(default="earliest", name="from")
     commit_interval: str = "100ms"
+    snapshot_interval: str = "30s"
+    snapshot_budget: str | None = None
+    max_replay: int = 10_000_000
+    idle_reset: str | None = None
     startup_timeout: str = "20s"
     max_records: int = 4096
     max_chunk: int = 64
@@ -47,6 +52,17 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         return parse_duration(self.commit_interval, "--commit-interval")
 
     @property
+    def snapshots(self) -> SnapshotPolicy:
+        """How often the states are saved."""
+        budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
+        return SnapshotPolicy(parse_duration(self.snapshot_interval, "--snapshot-interval"), budget)
+
+    @property
+    def idle_reset_ms(self) -> int | None:
+        """The silence after which a stream begins anew, in milliseconds."""
+        return None if self.idle_reset is None else round(1000 * parse_duration(self.idle_reset, "--idle-reset"))
+
+    @property
     def startup_timeout_s(self) -> float:
         """How long the broker may take to answer at start, in seconds."""
         return parse_duration(self.startup_timeout, "--startup-timeout")
@@ -54,7 +70,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
-        return {"codec": self.codec, "null_key": self.null_key}
+        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
 
 
 def default_state_dir() -> Path:

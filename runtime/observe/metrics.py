@@ -28,6 +28,13 @@ class Metrics:
             "edge_rnn_failed_epochs", "Epochs that failed and were recovered from", registry=registry
         )
         self._snapshots = Counter("edge_rnn_snapshots", "Snapshot records committed", registry=registry)
+        self._snapshot_bytes = Counter("edge_rnn_snapshot_bytes", "Bytes of snapshots committed", registry=registry)
+        self._replayed = Counter("edge_rnn_replayed_records", "Records applied again, silently", registry=registry)
+        self._horizon = Gauge(
+            "edge_rnn_replay_horizon_records",
+            "Offsets of one partition that a crash now would replay",
+            registry=registry,
+        )
         self._restores = Counter("edge_rnn_restores", "Partitions recovered", registry=registry)
         self._restored_streams = Counter("edge_rnn_restored_streams", "Streams restored", registry=registry)
         self._streams = Gauge("edge_rnn_streams", "Streams that have a state", registry=registry)
@@ -61,10 +68,11 @@ class Metrics:
         self._batch.observe(streams)
         self._call.observe(seconds)
 
-    def committed(self, seconds: float, snapshots: int, timestamps: Sequence[np.ndarray]) -> None:
+    def committed(self, seconds: float, snapshots: int, snapshot_bytes: int, timestamps: Sequence[np.ndarray]) -> None:
         """An epoch became visible. ``timestamps``: int64 milliseconds since 1970 of the batches in it."""
         self._commits.inc()
         self._snapshots.inc(snapshots)
+        self._snapshot_bytes.inc(snapshot_bytes)
         self._commit.observe(seconds)
         now_ms = time.time() * 1000
         for column in timestamps:
@@ -83,9 +91,14 @@ class Metrics:
         """An epoch failed."""
         self._failed.inc()
 
-    def observed(self, lag: Mapping[int, int], streams: int) -> None:
-        """State of now and then: lag in records by partition, streams held."""
+    def replayed(self, records: int) -> None:
+        """Records were applied again without an output."""
+        self._replayed.inc(records)
+
+    def observed(self, lag: Mapping[int, int], streams: int, horizon: int) -> None:
+        """State of now and then: lag in records by partition, streams held, records that a crash would replay."""
         self._streams.set(streams)
+        self._horizon.set(horizon)
         self._lag.clear()
         for partition, records in lag.items():
             self._lag.labels(str(partition)).set(records)

@@ -13,7 +13,9 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import CommitAborted, EngineError, StateError
 from edge_rnn.contract.fingerprint import state_fingerprint
-from runtime.checkpoint.checkpoint import Checkpoint, RecoveryPolicy
+from runtime.checkpoint.checkpoint import Checkpoint
+from runtime.checkpoint.policy import RecoveryPolicy, SnapshotPolicy
+from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.daemon import daemon as daemon_module
@@ -65,6 +67,7 @@ class Running:
         transport_fails: Callable[[str, int], Exception | None] = never,
         engine_fails: Callable[[str, int], Exception | None] = never,
         policy: RecoveryPolicy | None = None,
+        snapshots: SnapshotPolicy = SnapshotPolicy(),  # noqa: B008  # a frozen value
     ) -> None:
         self.error: BaseException | None = None
         self.stop = threading.Event()
@@ -80,10 +83,11 @@ class Running:
                 ProcessorSettings(topic="in"),
             )
             fingerprint = state_fingerprint(manifest, {})
-            checkpoint = Checkpoint(processor, transport, fingerprint, policy or RecoveryPolicy(), manifest.state_bytes)
+            checkpoint = Checkpoint(processor, transport, fingerprint, snapshots, manifest.state_bytes)
+            recovery = Recovery(processor, transport, fingerprint, policy or RecoveryPolicy(), manifest.state_bytes)
             settings_ = LoopSettings(commit_interval_s=0.01, max_records=50)
             try:
-                Daemon(transport, processor, checkpoint, settings_, Metrics()).run(self.stop)
+                Daemon(transport, processor, checkpoint, recovery, settings_, Metrics()).run(self.stop)
             except BaseException as error:
                 self.error = error
 
@@ -112,17 +116,18 @@ def fed(place: Place, bundle: Bundle, n: int = 400) -> list[bytes]:
     return [oracle.step(i % 10, row).tobytes() for i, row in enumerate(rows)]
 
 
+@pytest.mark.parametrize("interval_s", [0.0, 0.05, 1000.0])
 @pytest.mark.parametrize(
     ("method", "counts"),
     [("commit", {2, 4, 5}), ("send", {1, 4, 9}), ("commit", {1})],
 )
-def test_aborted_epoch_is_repeated_and_every_output_comes_once(method, counts, embedded, bundle):
+def test_aborted_epoch_is_repeated_and_every_output_comes_once(method, counts, interval_s, embedded, bundle):
     expected = fed(embedded, bundle)
 
     def fail(name: str, count: int) -> Exception | None:
         return CommitAborted(f"{name} {count}") if name == method and count in counts else None
 
-    with Running(embedded, bundle, transport_fails=fail) as running:
+    with Running(embedded, bundle, transport_fails=fail, snapshots=SnapshotPolicy(interval_s)) as running:
         wait_for(lambda: len(embedded.read()) >= len(expected) or not running.thread.is_alive(), "outputs")
     assert running.error is None
     assert embedded.read().values == expected

@@ -136,14 +136,62 @@ def test_process_with_other_partitions_leaves_the_choice_to_the_transport(lstm_b
     assert done.outputs.partitions.tolist() == [BY_KEY]
 
 
+def copied(source: Processor, target: Processor, partition: int, keys: list[bytes]) -> None:
+    """Bring these streams' states from one processor to another, as a snapshot does."""
+    slots = np.array([source.streams.find(partition, key) for key in keys], np.int64)
+    rows = source.read_states(slots)
+    target.restore(partition, keys, rows, source.streams.offsets[slots], source.streams.timestamps[slots])
+
+
 def test_restore_brings_the_states_back_bit_for_bit(lstm_bundle):
     rows = np.random.default_rng(5).standard_normal((6, 3)).astype(np.float32)
     first, second = processor_of(lstm_bundle), processor_of(lstm_bundle)
     first.process(batch_of([(1, b"a", f32(rows[:3])), (1, b"b", f32(rows[3:]))]))
-    slots, _, keys = first.streams.changed()
-    second.restore(1, keys, first.read_states(slots), first.streams.offsets[slots], first.streams.timestamps[slots])
+    copied(first, second, 1, [b"a", b"b"])
     after = batch_of([(1, b"b", f32(rows)), (1, b"a", f32(rows))])
     assert first.process(after).outputs.values == second.process(after).outputs.values
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 4)), min_size=2, max_size=30),
+    st.integers(0, 30),
+    st.sets(st.sampled_from([b"a", b"b", b"c"])),
+    st.sampled_from([None, 15]),
+)
+def test_replay_from_snapshots_of_any_age_gives_the_states_that_were(lstm_bundle, records, cut, saved, idle):
+    """Some streams are saved after ``cut`` records, the others never; a crash; replay from 0; then the same outputs."""
+    rng = np.random.default_rng(1)
+    rows = [f32(rng.standard_normal((steps, 3))) if steps else None for _, steps in records]
+    batches = []
+    for offset, ((key, _), value) in enumerate(zip(records, rows, strict=True)):
+        batches.append(batch_of([(0, key, value)], {0: offset}, timestamp=int(offset * 10 * (1 + offset % 2))))
+    steady = processor_of(lstm_bundle, idle_reset_ms=idle)
+    recovered = processor_of(lstm_bundle, idle_reset_ms=idle)
+    for number, batch in enumerate(batches):
+        if number == cut:
+            copied(steady, recovered, 0, [key for key in sorted(saved) if steady.streams.find(0, key) is not None])
+        steady.process(batch)
+    for batch in batches:
+        recovered.replay(batch)
+    more = batch_of([(0, key, f32(np.ones((2, 3)))) for key in (b"a", b"b", b"c")], {0: len(batches)}, timestamp=10**6)
+    assert steady.process(more).outputs.values == recovered.process(more).outputs.values
+    for key in (b"a", b"b", b"c"):
+        slots = [processor.streams.find(0, key) for processor in (steady, recovered)]
+        assert (steady.read_states(np.array(slots[:1])) == recovered.read_states(np.array(slots[1:]))).all()
+
+
+def test_process_after_too_long_a_silence_begins_the_stream_anew(lstm_bundle):
+    value = f32(np.ones(3))
+    processor = processor_of(lstm_bundle, idle_reset_ms=1000)
+    fresh, second = (o for o in processor.process(batch_of([(0, b"a", value)] * 2, timestamp=5000)).outputs.values)
+    assert fresh != second
+    within = processor.process(batch_of([(0, b"a", value)], {0: 2}, timestamp=6000)).outputs.values[0]
+    assert within not in (fresh, second)
+    assert processor.process(batch_of([(0, b"a", value)] * 2, {0: 3}, timestamp=7001)).outputs.values == [fresh, second]
+    late = processor.process(batch_of([(0, b"a", value)], {0: 5}, timestamp=100)).outputs.values[0]
+    assert late == within
+    assert len(processor.streams) == 1
 
 
 def test_process_of_json_for_a_classifier_gives_labels(classifier_bundle):

@@ -1,0 +1,80 @@
+"""When which streams are snapshotted, and what to do where state and offsets do not fit. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["fail", "reset"]
+Start = Literal["earliest", "latest"]
+
+SNAPSHOT_SHARE = 0.1
+"""Without a budget in bytes, the part of the time between commits that snapshots may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPolicy:
+    """No stream stays dirty longer than ``interval_s`` (0: every commit saves all) while the budget allows it.
+
+    ``bytes_per_s``: most bytes of state written a second; ``None``: what `SNAPSHOT_SHARE` of the
+    time between commits allows, as measured.
+    """
+
+    interval_s: float = 30.0
+    bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one commit may snapshot: the oldest ``least`` streams, all dirty since ``before_s``, ``most`` at most."""
+
+    least: int
+    most: int
+    before_s: float
+
+
+class SnapshotPace:
+    """Spreads the snapshots evenly over the commits of an interval."""
+
+    def __init__(self, policy: SnapshotPolicy, row_bytes: int) -> None:
+        self._policy = policy
+        self._row_bytes = max(1, row_bytes)
+        self._last_s: float | None = None
+        self._seconds_a_row = 0.0
+
+    def quota(self, dirty: int, now_s: float) -> Quota:
+        """For ``dirty`` streams in all, at the time ``now_s``."""
+        interval = self._policy.interval_s
+        if interval <= 0:
+            return Quota(dirty, dirty, now_s)
+        since = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
+        least = math.ceil(dirty * min(1.0, since / interval))
+        return Quota(least, max(1, self._affordable(since)), now_s - interval)
+
+    def spent(self, rows: int, seconds: float, now_s: float) -> None:
+        """A commit at ``now_s`` saved ``rows`` streams, which took ``seconds``."""
+        self._last_s = now_s
+        if rows:
+            one = seconds / rows
+            self._seconds_a_row = one if not self._seconds_a_row else 0.8 * self._seconds_a_row + 0.2 * one
+
+    def _affordable(self, since_s: float) -> int:
+        if self._policy.bytes_per_s is not None:
+            return int(self._policy.bytes_per_s * since_s / self._row_bytes)
+        if not self._seconds_a_row:
+            return 256
+        return int(SNAPSHOT_SHARE * since_s / self._seconds_a_row)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPolicy:
+    """What to do where state and offsets do not fit together; ``fail`` stops with a message, ``reset`` starts anew.
+
+    ``start``: where a group that has never committed begins.
+    """
+
+    start: Start = "earliest"
+    on_new_model: Answer = "fail"
+    on_moved_offsets: Answer = "fail"
+    on_lost_input: Answer = "fail"
