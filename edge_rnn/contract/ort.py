@@ -22,5 +22,5 @@ def import_onnxruntime() -> ModuleType:
             f"onnxruntime cannot be imported ({error}); install one of them:"
             " pip install 'edge-rnn[cpu]' or, with an NVIDIA GPU, pip install 'edge-rnn[gpu]'"
         ) from error
-    onnxruntime.set_default_logger_severity(3)
+    onnxruntime.set_default_logger_severity(4)
     return onnxruntime  # type: ignore[no-any-return]

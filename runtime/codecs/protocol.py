@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,10 +49,28 @@ def as_table(output: np.ndarray) -> np.ndarray:
 
 def refuse_non_finite(decoded: Decoded) -> Decoded:
     """Turn each value that holds NaN or infinity into an error: none of it reaches the model."""
-    finite = np.isfinite(decoded.rows)
-    if finite.all():
+    return _refuse(decoded, np.isfinite(decoded.rows), "a finite number")
+
+
+def refuse_non_integers(decoded: Decoded, columns: Mapping[int, str]) -> Decoded:
+    """Turn each value into an error that is no whole number of its type where the model takes integers.
+
+    ``columns`` maps a column to its integer type.
+    """
+    for column, dtype in columns.items():
+        found = decoded.rows[:, column]
+        limits = np.iinfo(dtype)
+        fits = np.ones(decoded.rows.shape, bool)
+        fits[:, column] = (found == np.floor(found)) & (found >= limits.min) & (found <= limits.max)
+        decoded = _refuse(decoded, fits, f"a whole number ({dtype})")
+    return decoded
+
+
+def _refuse(decoded: Decoded, fits: np.ndarray, expected: str) -> Decoded:
+    """Values with a number that does not fit become errors; the first such number is named."""
+    if fits.all():
         return decoded
-    bad_rows = np.flatnonzero(~finite.all(axis=1))
+    bad_rows = np.flatnonzero(~fits.all(axis=1))
     used = np.flatnonzero(decoded.lengths)
     records = used[np.searchsorted(decoded.starts[used], bad_rows, side="right") - 1]
     lengths = decoded.lengths.copy()
@@ -60,7 +78,7 @@ def refuse_non_finite(decoded: Decoded) -> Decoded:
     for record, row in zip(records.tolist(), bad_rows.tolist(), strict=True):
         if lengths[record]:
             step = row - int(decoded.starts[record])
-            column = int(np.flatnonzero(~finite[row])[0])
-            errors[record] = f"row {step}, number {column} is {decoded.rows[row, column]}, expected a finite number"
+            column = int(np.flatnonzero(~fits[row])[0])
+            errors[record] = f"row {step}, number {column} is {decoded.rows[row, column]}, expected {expected}"
             lengths[record] = 0
     return Decoded(decoded.rows, decoded.starts, lengths, errors)

@@ -44,6 +44,10 @@ class Arena:
         for array, value in zip(self._arrays, self._first, strict=True):
             array[slots] = value
 
+    def first(self) -> list[np.ndarray]:
+        """The states of one stream that has seen nothing: ``[1, *row]`` per state pair."""
+        return [value[None] for value in self._first]
+
     def gather(self, slots: np.ndarray) -> list[np.ndarray]:
         """Copies of the states of these slots: ``[batch, *row]`` per state pair."""
         return [array[slots] for array in self._arrays]

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from runtime.codecs.protocol import Decoded, Decoder, Encoder
+from edge_rnn.contract.errors import EngineError
+from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
 from runtime.core.scheduler import Call, Limits, plan
 from runtime.core.streams import StreamTable
@@ -37,6 +38,7 @@ class ProcessorSettings:
     headers: HeaderMode = "none"
     null_key: NullKey = "dead-letter"
     idle_reset_ms: int | None = None
+    max_output_bytes: int | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -61,6 +63,8 @@ class Processor:
         self._settings = settings
         limits = settings.limits
         self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
+        columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]
+        self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
 
     def process(self, batch: RecordBatch, now_s: float = 0.0) -> Processed:
@@ -75,6 +79,9 @@ class Processor:
             good[list(errors)] = False
         chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
         values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        limit = self._settings.max_output_bytes
+        if limit is not None and values and max(map(len, values)) + max(len(k or b"") for k in batch.keys) > limit:
+            chosen, values = self._without_oversized(batch, chosen, values, limit, errors)
         return Processed(
             outputs=self._outgoing(batch, chosen, values),
             dead_letters=self._dead_letters(batch, errors),
@@ -106,6 +113,8 @@ class Processor:
         keys = self._stream_keys(batch, errors)
         tombstones = [i for i, value in enumerate(batch.values) if value is None and i not in errors]
         decoded = self._decoder.decode([value if value is not None else b"" for value in batch.values])
+        if self._integers:
+            decoded = refuse_non_integers(decoded, self._integers)
         ends = set(tombstones)
         for index, error in decoded.errors.items():
             if index not in ends:
@@ -206,23 +215,21 @@ class Processor:
     def _run(
         self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]
     ) -> list[np.ndarray]:
-        """Step every stream through its rows; a record that makes a result not finite joins ``errors``."""
+        """Step every stream through its rows; a record whose row the model cannot take joins ``errors``."""
         outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in self._engine.manifest.outputs]
         used = np.flatnonzero(lengths)
-        bad_rows: list[int] = []
+        bad_rows: dict[int, str] = {}
         for call in plan(slots[used], starts[used], lengths[used], self._limits):
             self._call(call, rows, outputs, bad_rows)
-        for row in bad_rows:
+        for row, reason in bad_rows.items():
             record = int(used[np.searchsorted(starts[used], row, side="right") - 1])
             errors.setdefault(
-                record,
-                f"the model's result for row {row - int(starts[record])} is not finite;"
-                " the stream keeps its last good state",
+                record, f"row {row - int(starts[record])}: {reason}; the stream keeps its last good state"
             )
         return outputs
 
-    def _call(self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: list[int]) -> None:
-        """One model call. A stream with a result that is not finite is run again step by step."""
+    def _call(self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: dict[int, str]) -> None:
+        """One model call. What fails in it is run again alone, step by step, until the bad row stands out."""
         x = rows[call.rows]
         pieces = np.split(x, self._splits, axis=2) if self._splits.size else [x]
         specs = self._engine.manifest.inputs
@@ -230,20 +237,56 @@ class Processor:
             piece.reshape(*piece.shape[:2], *spec.row_shape).astype(spec.dtype, copy=False)
             for piece, spec in zip(pieces, specs, strict=True)
         ]
-        results, good = self._engine.run(call.slots, inputs)
+        try:
+            results, good = self._engine.run(call.slots, inputs)
+        except EngineError as error:
+            if not self._engine.works():
+                raise
+            self._isolate(call, rows, outputs, bad_rows, str(error))
+            return
         if good.all():
             for output, result in zip(outputs, results, strict=True):
                 output[call.rows] = result
             return
-        fine = np.flatnonzero(good)
+        fine, bad = np.flatnonzero(good), np.flatnonzero(~good)
         for output, result in zip(outputs, results, strict=True):
             output[call.rows[:, fine]] = result[:, fine]
-        bad = np.flatnonzero(~good)
         if len(call.rows) == 1:
-            bad_rows += call.rows[0, bad].tolist()
+            bad_rows.update(dict.fromkeys(call.rows[0, bad].tolist(), "the model's result is not finite"))
             return
         for step in call.rows:
             self._call(Call(call.slots[bad], step[None, bad]), rows, outputs, bad_rows)
+
+    def _isolate(
+        self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: dict[int, str], reason: str
+    ) -> None:
+        """A call failed though the model works: halve it, by streams and then by steps, down to the rows at fault."""
+        steps, streams = call.rows.shape
+        if streams > 1:
+            for half in np.array_split(np.arange(streams), 2):
+                self._call(Call(call.slots[half], call.rows[:, half]), rows, outputs, bad_rows)
+        elif steps > 1:
+            for step in call.rows:
+                self._call(Call(call.slots, step[None]), rows, outputs, bad_rows)
+        else:
+            bad_rows[int(call.rows[0, 0])] = reason
+
+    @staticmethod
+    def _without_oversized(
+        batch: RecordBatch, chosen: np.ndarray, values: list[bytes], limit: int, errors: dict[int, str]
+    ) -> tuple[np.ndarray, list[bytes]]:
+        """The outputs that a broker takes; the records of the others join ``errors``."""
+        keep = []
+        for place, (index, value) in enumerate(zip(chosen.tolist(), values, strict=True)):
+            size = len(value) + len(batch.keys[index] or b"")
+            if size <= limit:
+                keep.append(place)
+            else:
+                errors[index] = (
+                    f"its output has {size} bytes, the limit is {limit}; send fewer rows a record,"
+                    " use --output-codec f32, or raise the client's and the broker's limits"
+                )
+        return chosen[keep], [values[place] for place in keep]
 
     def _outgoing(self, batch: RecordBatch, chosen: np.ndarray, values: list[bytes]) -> Outgoing:
         whole = chosen.size == len(batch)
@@ -274,12 +317,17 @@ class Processor:
             ("edge-rnn-offset", str(batch.offsets[index]).encode()),
         ]
 
+    def _burial(self, value: bytes | None) -> bytes | None:
+        """A dead letter's value, cut where with its headers it would be more than a broker takes."""
+        limit = self._settings.max_output_bytes
+        return value if limit is None or value is None else value[: max(0, limit - 8192)]
+
     def _dead_letters(self, batch: RecordBatch, errors: dict[int, str]) -> Outgoing:
         chosen = sorted(errors)
         return Outgoing(
             partitions=np.full(len(chosen), BY_KEY, np.int32),
             timestamps=batch.timestamps[chosen] if chosen else np.empty(0, np.int64),
             keys=[batch.keys[index] for index in chosen],
-            values=[batch.values[index] for index in chosen],
-            headers=[[("edge-rnn-error", errors[i].encode()), *self._origin(batch, i)] for i in chosen],
+            values=[self._burial(batch.values[index]) for index in chosen],
+            headers=[[("edge-rnn-error", errors[i].encode()[:4096]), *self._origin(batch, i)] for i in chosen],
         )

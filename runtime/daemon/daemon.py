@@ -235,13 +235,16 @@ class Daemon:
         now = time.monotonic()
         for partition in sorted(self._assigned):
             self._assigned.discard(partition)
+            self._checkpoint.drop([partition])
             self._recovering[partition] = (now, self._recovery.recover(partition))
         for partition, (began, work) in sorted(self._recovering.items()):
             try:
                 next(work)
             except StopIteration as done:
                 del self._recovering[partition]
+                self._assigned.add(partition)  # serving fails if it went meanwhile; if not, it begins again
                 self._serve(partition, done.value, began)
+                self._assigned.discard(partition)
 
     def _serve(self, partition: int, recovered: Recovered, began: float) -> None:
         self._transport.serve(partition, recovered.replay_from)

@@ -33,6 +33,12 @@ from runtime.transports.protocol import MemberSettings, Transport
 
 log = logging.getLogger("edge_rnn.daemon")
 
+RECORD_BYTES = 1_000_000
+"""The least default of the clients' and the brokers' limits of one record."""
+
+FRAME_BYTES = 1024
+"""Room in a record for what is neither key nor value."""
+
 STUCK_S = 120.0
 """A loop that has not turned for this long is reported unhealthy."""
 
@@ -124,6 +130,14 @@ def _member(settings: RunSettings, group: str, instance: str) -> MemberSettings:
     )
 
 
+def _max_output_bytes(settings: RunSettings) -> int | None:
+    """What a Kafka client takes as one record, less room for its frame and headers; the embedded broker takes any."""
+    if settings.broker.startswith("sqlite:"):
+        return None
+    given = [settings.kafka.get(name) for name in ("message.max.bytes", "max.request.size")]
+    return next((size for size in given if isinstance(size, int)), RECORD_BYTES) - FRAME_BYTES
+
+
 def _limits(settings: RunSettings) -> Limits:
     try:
         return Limits(chunk=settings.max_chunk)
@@ -134,6 +148,10 @@ def _limits(settings: RunSettings) -> Limits:
 
 
 def _loop(settings: RunSettings) -> LoopSettings:
+    if settings.threads < 1:
+        raise UsageError(f"--threads is {settings.threads}, expected at least 1")
+    if settings.startup_timeout_s <= 0:
+        raise UsageError(f"--startup-timeout is {settings.startup_timeout!r}, expected more than 0")
     if settings.max_records < 1:
         raise UsageError(f"--max-records is {settings.max_records}, expected at least 1")
     return LoopSettings(

@@ -35,7 +35,9 @@ def replay(bundle_path: Path, source: Path, *, batch_records: int = 4096, max_ch
     for batch in read_batches(source, CODEC, manifest.feature_names, batch_records):
         processed = processor.process(batch)
         if processed.errors:
-            raise RecordError(f"{source} holds a record that cannot be used: {processed.errors[0]}")
+            origin = dict((processed.dead_letters.headers or [[]])[0])
+            number = int(origin["edge-rnn-offset"]) + 1
+            raise RecordError(f"{source}: record {number} cannot be used: {processed.errors[0]}")
         keys, values = processed.outputs.keys, processed.outputs.values
         yield [_line(key, value) for key, value in zip(keys, values, strict=True)]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
 from runtime.core.arena import Arena
 
@@ -41,6 +42,15 @@ class CpuEngine:
             good &= _finite_by(value, axis=0)
         self._arena.scatter(slots[good], [value[good] for value in states])
         return outputs, good
+
+    def works(self) -> bool:
+        """Whether one step of zeros from the first states succeeds."""
+        zeros = [np.zeros((1, 1, *spec.row_shape), spec.dtype) for spec in self.manifest.inputs]
+        try:
+            self.step(zeros, self._arena.first())
+        except EngineError:
+            return False
+        return True
 
     def read(self, slots: np.ndarray) -> np.ndarray:
         """States as bytes: uint8[n, state_bytes]."""

@@ -26,8 +26,12 @@ class Engine(Protocol):
 
         ``inputs`` and the outputs returned are ``[time, batch, *row]`` per manifest entry. Also
         returned: bool[batch], whether all of a stream's outputs and new states are finite. Where
-        not, its states are left as they were and its outputs mean nothing. Raises `EngineError`.
+        not, its states are left as they were and its outputs mean nothing. Raises `EngineError`;
+        all states are then as they were.
         """
+
+    def works(self) -> bool:
+        """Whether one step of zeros from the first states succeeds: if so, a failed call is its input's fault."""
 
     def read(self, slots: np.ndarray) -> np.ndarray:
         """The states of these slots as bytes: uint8[n, state_bytes], state pairs in manifest order."""

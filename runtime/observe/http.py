@@ -40,7 +40,9 @@ class ObserveServer:
 
         try:
             self._server = ThreadingHTTPServer((host, int(port)), Handler)
-        except (OSError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError):
+            raise UsageError(f"--http is {address!r}, expected HOST:PORT with a port from 0 to 65535") from None
+        except OSError as error:
             raise UsageError(f"--http {address!r} cannot be served: {error}; give HOST:PORT that is free") from error
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]

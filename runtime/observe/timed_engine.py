@@ -21,6 +21,7 @@ class TimedEngine:
         self.grow = inner.grow
         self.reset = inner.reset
         self.read = inner.read
+        self.works = inner.works
         self.write = inner.write
 
     def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:

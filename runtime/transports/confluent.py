@@ -58,7 +58,7 @@ class ConfluentTransport(KafkaMember):
             isolation_level="read_committed",
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            queued_max_messages_kbytes=32_768,
+            queued_max_messages_kbytes=16_384,
         )
         self._consumer.subscribe(
             [settings.input],
@@ -77,7 +77,7 @@ class ConfluentTransport(KafkaMember):
             partitioner="murmur2_random",
             linger_ms=5,
             queue_buffering_max_messages=100_000,
-            queue_buffering_max_kbytes=65_536,
+            queue_buffering_max_kbytes=32_768,
             delivery_report_only_error=True,
         )
         self._retry("init_transactions", timeout_s)
@@ -255,7 +255,11 @@ class ConfluentTransport(KafkaMember):
         if error.code() in FENCED and (error.fatal() or error.code() != KafkaError.INVALID_PRODUCER_EPOCH):
             return self.fenced_or_late(error.str())
         if error.fatal():
-            return self.fenced_or_late(error.str()) if "fenced" in error.str().lower() else TransportError(error.str())
+            if "fenced" in error.str().lower():
+                return self.fenced_or_late(error.str())
+            # This producer is of no more use. So it is after an abort before the broker knew of the transaction
+            # (seen as INVALID_TXN_STATE). What is committed is read from the broker before anything is sent again.
+            self._renew = True
         return CommitAborted(f"the transaction of group {self.settings.group!r} failed: {error.str()}")
 
     def close(self, *, leave: bool = False) -> None:

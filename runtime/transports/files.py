@@ -126,7 +126,7 @@ def _columns(path: Path, header: Sequence[str], names: Sequence[str] | None) -> 
         return found
     missing = [name for name in names if name not in header]
     if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; the model's features are {list(names)}")
+        raise UsageError(f"{path} has no column {missing[0]!r}; expected {list(names)}")
     return [list(header).index(name) for name in names]
 
 

@@ -128,7 +128,7 @@ class KafkaMember(ABC):
 
     def serve(self, partition: int, offset: int) -> None:
         if partition not in self.owned:
-            raise TransportError(f"partition {partition} of {self.settings.input!r} is not ours to serve")
+            raise CommitAborted(f"partition {partition} of {self.settings.input!r} is not ours to serve")
         self.seek(partition, offset)
         self.next[partition] = offset
 

@@ -171,8 +171,11 @@ class KafkaPythonTransport(KafkaMember):
         self._consumer.seek(self._place(partition), 0)
 
     def seek(self, partition: int, offset: int) -> None:
-        self._consumer.seek(self._place(partition), offset)
-        self._consumer.resume(self._place(partition))
+        try:
+            self._consumer.seek(self._place(partition), offset)
+            self._consumer.resume(self._place(partition))
+        except (ValueError, AssertionError, errors.KafkaError) as error:  # it went meanwhile: the next poll tells
+            raise CommitAborted(f"partition {partition} of {self.settings.input!r} went to another member") from error
 
     def committed(self, partition: int) -> Position | None:
         found = self._ask(lambda: self._consumer.committed(self._place(partition), metadata=True, timeout_ms=5000))

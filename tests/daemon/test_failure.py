@@ -47,6 +47,8 @@ class Faulty:
             self._counts[name] = self._counts.get(name, 0) + 1
             error = self._fail(name, self._counts[name])
             if error is not None:
+                if name == "works":
+                    return False
                 raise error
             return value(*arguments, **named)
 
@@ -137,7 +139,7 @@ def test_failed_model_call_is_repeated_from_the_committed_state(embedded, bundle
     expected = fed(embedded, bundle)
 
     def fail(name: str, count: int) -> Exception | None:
-        return EngineError("no memory") if name == "run" and count in {3, 6, 7} else None
+        return EngineError("no memory") if name == "works" or (name == "run" and count in {3, 6, 7}) else None
 
     with Running(embedded, bundle, engine_fails=fail) as running:
         wait_for(lambda: len(embedded.read()) >= len(expected) or not running.thread.is_alive(), "outputs")
@@ -149,7 +151,7 @@ def test_model_that_always_fails_ends_the_daemon_with_its_message(embedded, bund
     fed(embedded, bundle)
 
     def fail(name: str, count: int) -> Exception | None:
-        return EngineError("no memory") if name == "run" else None
+        return EngineError("no memory") if name in ("run", "works") else None
 
     with Running(embedded, bundle, engine_fails=fail) as running:
         running.thread.join(20)

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.signature import InputSpec
+from exporters.export import export_bundle
+from exporters.source import Source
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.batch import BY_KEY, RecordBatch
 from runtime.core.processor import Processor, ProcessorSettings
@@ -107,6 +111,56 @@ def test_process_of_a_result_that_is_not_finite_keeps_the_last_good_state(tmp_pa
     assert len(done.errors) == 1
     assert "not finite" in done.errors[0]
     assert dict(done.dead_letters.headers[0])["edge-rnn-offset"] == b"2"
+
+
+class Tokens(nn.Module):
+    """Token numbers in, so that some inputs have no place in the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 4)
+        self.rnn = nn.GRU(4, 6)
+
+    def forward(self, x):
+        y, _ = self.rnn(self.embedding(x))
+        return y
+
+
+@pytest.fixture(scope="module")
+def token_bundle(tmp_path_factory):
+    spec = InputSpec(name="x", dtype="int64", shape=("time", "batch"), axes=("time", "batch"))
+    return export_bundle(Source(Tokens(), "tokens", {}), tmp_path_factory.mktemp("tokens") / "b", inputs=[spec])
+
+
+def test_process_of_a_row_on_which_the_model_fails_makes_one_dead_letter(token_bundle):
+    """An index beyond the embedding fails the whole call; every other record is as if it had not been there."""
+    values = [b"[3]", b"[[1],[2],[99],[4]]", b"[5]", b"[6]"]
+    keys = [b"a", b"b", b"c", b"a"]
+    done = processor_of(token_bundle, "json").process(batch_of(list(zip([0] * 4, keys, values, strict=True))))
+    alone = processor_of(token_bundle, "json").process(
+        batch_of([(0, key, value) for key, value in zip(keys, values, strict=True) if key != b"b"])
+    )
+    assert done.outputs.values == alone.outputs.values
+    assert done.dead_letters.values == [values[1]]
+    assert done.errors[0].startswith("row 2: ")
+
+
+@pytest.mark.parametrize("value", [b"[3.9]", b"[1e300]"])
+def test_process_of_a_number_that_is_no_integer_where_one_is_due_makes_a_dead_letter(value, token_bundle):
+    done = processor_of(token_bundle, "json").process(batch_of([(0, b"a", value), (0, b"a", b"[3]")]))
+    assert done.dead_letters.values == [value]
+    assert "whole number" in done.errors[0]
+    assert len(done.outputs) == 1
+
+
+def test_process_of_an_output_beyond_the_limit_makes_a_dead_letter_and_its_stream_goes_on(lstm_bundle):
+    small, large = f32(np.ones((2, 3))), f32(np.ones((40, 3)))
+    records = [(0, b"a", small), (0, b"a", large), (0, b"a", small)]
+    done = processor_of(lstm_bundle, max_output_bytes=100).process(batch_of(records))
+    free = processor_of(lstm_bundle).process(batch_of(records))
+    assert done.outputs.values == [free.outputs.values[0], free.outputs.values[2]]
+    assert "321 bytes, the limit is 100" in done.errors[0]
+    assert dict(done.dead_letters.headers[0])["edge-rnn-offset"] == b"1"
 
 
 def test_process_with_origin_headers_names_topic_partition_and_offset(lstm_bundle):
