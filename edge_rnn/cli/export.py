@@ -56,6 +56,8 @@ def command(
 
     specs = [parse_input(text) for text in inputs or []]
     resolved = resolve_source(source, arguments=args, weights=weights)
+    if weights is None and not Path(source).is_dir():
+        print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
     progress = None if json else _show
     bundle = export_bundle(resolved, output, name=name, inputs=specs, tolerance=tolerance, progress=progress)
     gates = bundle.manifest.gates

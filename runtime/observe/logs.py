@@ -7,6 +7,9 @@ import logging
 import sys
 import time
 
+SPARSE_S = 10.0
+"""How often the same message of a client may come."""
+
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -14,10 +17,31 @@ def configure_logs(style: str, level: str) -> None:
     """Log in ``style`` (``json`` or ``text``) from ``level`` on; fields come from each call's ``extra``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    handler.addFilter(Sparse("kafka"))
+    handler.addFilter(Sparse("edge_rnn.transport"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("edge_rnn").setLevel(level.upper())
+
+
+class Sparse(logging.Filter):
+    """Lets each of a logger's messages through once in `SPARSE_S`: a broker that is away is said, not shouted."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__()
+        self._logger = logger
+        self._next: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log this one. Messages that differ in their fields only count as the same."""
+        if not f"{record.name}.".startswith(f"{self._logger}."):
+            return True
+        place = (record.name, record.levelno, record.pathname, record.lineno)
+        if record.created < self._next.get(place, 0.0):
+            return False
+        self._next[place] = record.created + SPARSE_S
+        return True
 
 
 class JsonFormatter(logging.Formatter):

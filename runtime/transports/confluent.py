@@ -132,7 +132,7 @@ class ConfluentTransport(KafkaMember):
         elif error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
             raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error.str()}")
         else:
-            log.debug("poll: %s", error)
+            log.warning("%s: %s", self.settings.broker, error.str())
 
     def _place(self, partition: int, offset: int = 0) -> TopicPartition:
         return TopicPartition(self.settings.input, partition, offset)

@@ -9,6 +9,7 @@ import urllib.request
 
 import numpy as np
 
+from runtime.observe.logs import Sparse
 from tests.daemon.processes import DaemonProcess, wait_for
 
 
@@ -74,3 +75,21 @@ def test_http_address_that_is_taken_ends_with_status_2(embedded, bundle, tmp_pat
         finally:
             daemon.close()
     assert "--http" in daemon.text()
+
+
+def test_messages_of_a_client_come_once_in_a_while_and_all_others_always():
+    import logging
+
+    sparse = Sparse("kafka")
+
+    def passes(name: str, line: int, created: float) -> bool:
+        record = logging.LogRecord(name, logging.WARNING, "client.py", line, "gone", None, None)
+        record.created = created
+        return sparse.filter(record)
+
+    assert passes("kafka.net", 1, 100.0)
+    assert not passes("kafka.net", 1, 105.0)
+    assert passes("kafka.net", 2, 105.0)
+    assert passes("kafka.net", 1, 111.0)
+    assert passes("edge_rnn.daemon", 1, 100.0)
+    assert passes("edge_rnn.daemon", 1, 100.1)
