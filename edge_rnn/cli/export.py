@@ -56,10 +56,10 @@ def command(
 
     specs = [parse_input(text) for text in inputs or []]
     resolved = resolve_source(source, arguments=args, weights=weights)
-    if weights is None and not Path(source).is_dir():
-        print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
     progress = None if json else _show
     bundle = export_bundle(resolved, output, name=name, inputs=specs, tolerance=tolerance, progress=progress)
+    if weights is None and not Path(source).is_dir():
+        print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
     gates = bundle.manifest.gates
     assert gates is not None
     if json:
