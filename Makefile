@@ -14,7 +14,7 @@ OUT ?= demo-out
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench kafka lock clean
+.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -41,10 +41,16 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -m "not chaos"
 
 test-fast: $(STAMP) ## Tests that need no broker
-	@$(BIN)/python -m pytest -q -m "not kafka and not slow"
+	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"
+
+chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output compared (about 4 minutes)
+	@$(BIN)/python -m pytest -q tests/chaos
+
+soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions)
+	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -68,4 +74,4 @@ lock: ## Resolve the dependencies anew (writes requirements.lock, no registry ad
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
 
 clean: ## Remove what was built, not the environment
-	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

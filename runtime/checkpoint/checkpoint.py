@@ -151,10 +151,14 @@ class Checkpoint:
         return _Sent(len(slots), len(slots) + len(gone), {*owners, *(p for p, _ in gone)})
 
     def _gone(self, fresh: set[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-        """Stored keys to delete: of streams that ended, and of states that may not be used any more."""
+        """Stored keys to delete: of streams that ended, and of states that may not be used any more.
+
+        A stream that ended and began anew needs this too, unless its new state is ``fresh``, saved in
+        this commit: a replay begins behind its end, and must not find the state from before.
+        """
         ended = [(p, self._fingerprint + key) for p, key in self._streams.ended()]
-        old = [(p, key) for p, keys in self._obsolete.items() for key in keys if (p, key) not in fresh]
-        return [*ended, *old]
+        old = [(p, key) for p, keys in self._obsolete.items() for key in keys]
+        return [stored for stored in dict.fromkeys([*ended, *old]) if stored not in fresh]
 
     def _waiting_since(self, partition: int) -> float:
         oldest = self._streams.oldest_change(partition)

@@ -133,8 +133,8 @@ class StreamTable:
         self.unsaved[slots] = CLEAN
 
     def ended(self) -> list[tuple[int, Key]]:
-        """Streams that ended since `forget_ended` and have not begun anew."""
-        return [(p, key) for p, key in self._ended if self.find(p, key) is None]
+        """Streams that ended since `forget_ended`, also those that have begun anew: what was saved of them is void."""
+        return sorted(self._ended)
 
     def forget_ended(self) -> None:
         """The ends of streams so far are committed."""

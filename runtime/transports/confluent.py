@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -127,7 +128,7 @@ class ConfluentTransport(KafkaMember):
         if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
             if message.partition() in self.next:
                 self.astray(message.partition())
-        elif error.fatal() or error.code() in FENCED:
+        elif error.fatal() or error.code() in FENCED or error.code() == KafkaError._FATAL:
             raise self.fence(error.str())
         elif error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
             raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error.str()}")
@@ -166,6 +167,8 @@ class ConfluentTransport(KafkaMember):
             try:
                 return question()
             except KafkaException as error:
+                with contextlib.suppress(KafkaException):
+                    self._consumer.list_topics(self.settings.input, timeout=1.0)  # who leads may have changed
                 if time.monotonic() > deadline:
                     reason = error.args[0].name()
                     text = unreachable_text(self.settings.broker, self.settings.startup_timeout_s, reason)

@@ -104,12 +104,12 @@ def test_replay_from_after_anything_is_the_lowest_offset_that_is_not_saved(actio
             assert table.replay_from(each, 10**6) == lowest
 
 
-def test_ended_forgets_a_stream_that_began_anew():
+def test_ended_names_streams_that_ended_also_where_they_began_anew():
     table = StreamTable()
     table.take(0, [b"a", b"b"])
     table.release([slot for slot in (table.end(0, b"a"), table.end(0, b"b")) if slot is not None])
     table.take(0, [b"b"])
-    assert table.ended() == [(0, b"a")]
+    assert table.ended() == [(0, b"a"), (0, b"b")]
     table.forget_ended()
     assert table.ended() == []
 
