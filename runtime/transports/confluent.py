@@ -277,7 +277,12 @@ class ConfluentTransport(KafkaMember):
                 self._producer.purge()
             self._producer = None
         if self._consumer is not None:
-            self._consumer.close()
+            # On a thread of its own: it has been seen not to return. The group expects a static member back anyway.
+            closing = threading.Thread(target=self._consumer.close, name="edge-rnn-close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_S)
+            if closing.is_alive():
+                log.warning("librdkafka's consumer does not close within %g s; left to the end of the process", CLOSE_S)
             self._consumer = None
             if leave:
                 from runtime.transports.kafka_leave import leave_group
