@@ -26,7 +26,7 @@ def test_csv_columns_are_taken_by_name_in_the_models_order(tmp_path):
 
 
 def test_parquet_gives_the_same_as_csv(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is in the extra [parquet]")
+    import pyarrow
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.table({"key": ["k1", "k2"], "a": [1.0, 3.0], "b": [2.0, 4.0]}), tmp_path / "r.parquet")

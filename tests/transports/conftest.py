@@ -27,10 +27,6 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if name == "sqlite":
         url, client = f"sqlite:{tmp_path_factory.mktemp('store') / 'store.sqlite'}", cast(Client, "kafka-python")
     else:
-        if name == "confluent":
-            pytest.importorskip(
-                "confluent_kafka", reason="confluent-kafka is not installed: pip install 'edge-rnn[fast]'"
-            )
         url, client = request.getfixturevalue("kafka_broker"), cast(Client, name)
     broker = open_broker(url, client)
     yield make_place(name, url, client, broker, f"{name}-{uuid.uuid4().hex[:6]}")
