@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import signal
 import threading
 import time
 import uuid
@@ -66,6 +68,35 @@ def test_member_works_on_after_the_broker_was_away(kafka_place: tuple[Place, Run
         member.transport.send(records(numbered(40, "after")), "output")
         member.transport.commit(member.positions("after"))
     assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == numbered(40, "after")
+    member.transport.close()
+
+
+@pytest.mark.parametrize("stopped_s", [1.5, 4.0])
+def test_epoch_whose_records_waited_too_long_for_the_broker_is_seen_whole_or_not_at_all(
+    kafka_place: tuple[Place, RunningKafka], stopped_s: float
+) -> None:
+    """A client that gives a record up must not commit the rest of its transaction."""
+    place, kafka = kafka_place
+    settings = dataclasses.replace(place.settings, transaction_timeout_s=2.0)
+    member = new_member(settings).open().join().serve_end()
+    member.transport.send(records(numbered(8, "first")), "output")
+    member.transport.commit(member.positions("first"))
+    assert kafka.pid is not None
+    os.kill(kafka.pid, signal.SIGSTOP)
+    goes_on = threading.Timer(stopped_s, os.kill, (kafka.pid, signal.SIGCONT))
+    goes_on.start()
+    expected = numbered(8, "first")
+    try:
+        member.transport.send(records(numbered(40, "second")), "output")
+        member.transport.commit(member.positions("second"))
+        expected += numbered(40, "second")
+    except CommitAborted:
+        goes_on.join()
+        member.transport.abort()
+    member.transport.send(records(numbered(8, "third")), "output")
+    member.transport.commit(member.positions("third"))
+    expected += numbered(8, "third")
+    assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == sorted(expected)
     member.transport.close()
 
 
