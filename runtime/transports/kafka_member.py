@@ -26,6 +26,9 @@ RIVAL_S = 3.0
 
 RIVAL_LOOK_S = 0.2
 
+SESSION_MS = 45_000
+"""``session.timeout.ms`` of both clients by default."""
+
 METADATA_MS = 30_000
 """How often the client looks whether partitions were added to the input."""
 
@@ -216,7 +219,7 @@ class KafkaMember(ABC):
         deadline = time.monotonic() + COMMIT_DEADLINE_S
         while True:
             try:
-                if not self.is_member():
+                if not self.outlasts_other():
                     raise self.fence("the group knows another member by this name")
                 self.renew_producer()
                 break
@@ -248,13 +251,27 @@ class KafkaMember(ABC):
         mine = self.member_id()
         return mine is not None and mine == self._group.member_id()
 
+    def outlasts_other(self) -> bool:
+        """Whether the other member that the group knows by this name is kept alive by nobody: it goes in a session.
+
+        A join whose answer was lost in an outage leaves such a one. Raises `BrokerUnreachable`.
+        """
+        mine = self.member_id()
+        session_s = float(str(self.settings.properties.get("session.timeout.ms", SESSION_MS))) / 1000
+        deadline = time.monotonic() + session_s + RIVAL_S
+        while (known := self._group.member_id()) is not None and known != mine:
+            if mine is None or time.monotonic() > deadline:
+                return False
+            time.sleep(RIVAL_LOOK_S)
+        return True
+
     def refused(self, reason: object) -> TransportError:
         """The error for a producer that the broker refuses.
 
         The broker refuses alike one whose place was taken, one whose transaction took too long (the broker or this
         process was away), and one that lost an answer to an outage. Which it is, the group tells: whoever takes this
-        place joins under this name, right after taking the transactions. As long as the group knows this very
-        process, its positions alone are accepted, so it goes on with a new producer.
+        place joins under this name, right after taking the transactions, and stays. As long as the group knows this
+        very process, its positions alone are accepted, so it goes on with a new producer.
         """
         late = self._begun and time.monotonic() - self._begun_at >= self.settings.transaction_timeout_s
         deadline = time.monotonic() + (0.0 if late else RIVAL_S)
@@ -264,6 +281,9 @@ class KafkaMember(ABC):
                     self._renew = True
                     return CommitAborted(f"the broker refuses the producer, though nobody took its place ({reason})")
                 time.sleep(RIVAL_LOOK_S)
+            if self.outlasts_other():
+                self._renew = True
+                return CommitAborted(f"the broker refuses the producer, and nobody keeps its place ({reason})")
         except BrokerUnreachable as error:
             self._renew = True  # `abort` waits for the broker, and asks then
             return CommitAborted(f"the broker refuses the producer ({reason}), then: {error}")
@@ -275,7 +295,7 @@ class KafkaMember(ABC):
         Raises `Fenced`, `BrokerUnreachable`.
         """
         self._expelled = str(reason)  # asked again by the next poll, if the broker does not answer now
-        if not self.is_member():
+        if not self.outlasts_other():
             raise self.fence(reason)
         log.warning("the group refuses the consumer, though nobody took its place (%s): joining anew", reason)
         self.gives_up(self.owned, lost=True)

@@ -28,7 +28,10 @@ from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
 from runtime.transports.protocol import MemberSettings, Position
 
-COMMIT_SLICE_S = 10.0
+WAIT_SLICE_S = 0.5
+LATE_S = 10.0
+"""How long after its time limit a broker may end a transaction: it looks so often."""
+
 CLOSE_S = 5.0
 POLL_SLICE_S = 0.25
 JOIN_SLICE_S = 60.0
@@ -312,15 +315,22 @@ class KafkaPythonTransport(KafkaMember):
         self._wait("abort", manager.begin_abort)
 
     def _wait(self, what: str, ask: Callable[[], Any]) -> None:
-        """A step of the transaction's protocol: the client's own calls would wait without end."""
+        """A step of the transaction's protocol: the client's own calls would wait without end.
+
+        They may do so because the client has lost the request (seen with 3.0.12 after a connection was refused). A
+        transaction that is open for much longer than its time limit is ended by the broker anyhow, so that it is
+        given up then; what became of it, a new producer learns from the broker before anything is sent again.
+        """
         try:
             result = ask()
             self._producer._sender.wakeup()
-            deadline = time.monotonic() + COMMIT_DEADLINE_S
-            while not result.wait(timeout_ms=COMMIT_SLICE_S * 1000):
+            deadline = time.monotonic() + self.settings.transaction_timeout_s + LATE_S
+            while not result.wait(timeout_ms=WAIT_SLICE_S * 1000):
+                if self._window.failures:
+                    raise self._window.failures[0]
                 if time.monotonic() > deadline:
-                    raise BrokerUnreachable(unreachable_text(self.settings.broker, COMMIT_DEADLINE_S, what))
-                log.warning("%s: no answer yet from %s", what, self.settings.broker)
+                    self._renew = True
+                    raise CommitAborted(f"{what}: no answer from {self.settings.broker}")
         except errors.KafkaError as error:
             raise self._explain(error) from error
 

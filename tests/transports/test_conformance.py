@@ -435,7 +435,8 @@ def test_poll_goes_on_while_a_restore_is_half_read(place: Place, open_member: Op
 
 
 def test_older_self_can_commit_nothing(place: Place, open_member: OpenMember) -> None:
-    older = open_member().join().serve_end()
+    session = {} if place.name == "sqlite" else {"session.timeout.ms": 6000}
+    older = open_member(place.with_(properties=session)).join().serve_end()
     start = place.ends(place.settings.output)
     older.transport.send(records([b"before"]), "output")
     older.transport.commit(older.positions("before"))
