@@ -18,8 +18,9 @@ from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, M
 
 log = logging.getLogger("edge_rnn.transport")
 
-COMMIT_DEADLINE_S = 120.0
-"""A commit without an answer for so long ends the member: what became of it is told by the next start."""
+COMMIT_DEADLINE_S = 15.0
+"""A call of the transaction's protocol is asked again for so long; then the broker is waited for, and what became of
+the transaction is read from it."""
 
 RIVAL_S = 3.0
 """How long a member whose producer is refused waits for another to show itself in the group."""

@@ -22,7 +22,7 @@ from runtime.transports.kafka_python_clients import (
     to_batch,
 )
 from runtime.transports.kafka_python_listener import Bridge, rebalance_listener
-from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_python_produce import Window, end_producer
 from runtime.transports.kafka_python_reader import KafkaPythonReader, reached
 from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
@@ -121,7 +121,7 @@ class KafkaPythonTransport(KafkaMember):
             raise self._explain(error) from error
 
     def renew_producer(self) -> None:
-        self._producer.close(timeout=0)
+        end_producer(self._producer)
         self._make_producer(COMMIT_DEADLINE_S)
 
     def renew_consumer(self) -> None:
@@ -362,7 +362,7 @@ class KafkaPythonTransport(KafkaMember):
                     result.wait(timeout_ms=CLOSE_S * 1000)
                 except errors.KafkaError as error:
                     log.debug("abort at the end: %s", error)
-            self._producer.close(timeout=CLOSE_S)
+            end_producer(self._producer, CLOSE_S)
             self._producer = None
         self._restores.close()
         if self._consumer is not None:

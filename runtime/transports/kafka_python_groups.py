@@ -18,7 +18,7 @@ from runtime.transports.kafka_python_clients import (
     errors,
     make,
 )
-from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_python_produce import Window, end_producer
 from runtime.transports.protocol import Position
 
 
@@ -92,6 +92,6 @@ class KafkaPythonGroups(KafkaGroups):
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=0)
+            end_producer(self._producer)
             self._producer = None
         self._admin.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from kafka import errors
 
 from runtime.core.batch import BY_KEY, Outgoing
 
@@ -12,6 +15,7 @@ WINDOW_BYTES = 16 << 20
 """Most bytes sent and not yet acknowledged."""
 
 CHUNK_RECORDS = 500
+FORCED_S = 2.0
 
 FLUSH_S = 60.0
 """Longer than the time limit of a delivery: within it every record is delivered, or has failed."""
@@ -57,9 +61,9 @@ class Window:
 
     def flush(self) -> None:
         """Wait for all that was sent. Raises the first of the ``failures``."""
-        while self._chunks:
-            self._take()
         self._producer.flush(timeout=FLUSH_S)
+        self._chunks.clear()
+        self._bytes = 0
         if self.failures:
             raise self.failures[0]
 
@@ -73,3 +77,17 @@ class Window:
         sent, size = self._chunks.popleft()
         self._bytes -= size
         self._wait(sent)
+
+
+def end_producer(producer: Any, wait_s: float = 0.0) -> None:
+    """Close a producer for good; what it could not deliver within ``wait_s`` is dropped.
+
+    Its own ``close`` raises when something was not delivered, and then leaves its thread to go on sending.
+    """
+    try:
+        producer.close(timeout=wait_s)
+    except errors.KafkaTimeoutError:
+        producer._sender.force_close()
+        producer._sender.join(FORCED_S)
+        with contextlib.suppress(errors.KafkaError):
+            producer.close(timeout=0)

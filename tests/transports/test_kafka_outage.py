@@ -100,6 +100,32 @@ def test_epoch_whose_records_waited_too_long_for_the_broker_is_seen_whole_or_not
     member.transport.close()
 
 
+def test_record_that_kafka_python_gives_up_aborts_its_epoch(kafka_broker: str) -> None:
+    """A batch that waits for longer than its time limit fails; kafka-python would commit the transaction without it."""
+    broker = open_broker(kafka_broker, "kafka-python")
+    place = make_place("kafka-python", kafka_broker, "kafka-python", broker, f"expire-{uuid.uuid4().hex[:6]}")
+    impatient = {"linger.ms": 60_000, "request.timeout.ms": 9500, "delivery.timeout.ms": 70_000}
+    member = new_member(dataclasses.replace(place.settings, properties=impatient)).open().join().serve_end()
+    member.transport.send(records(numbered(8, "lost")), "output")
+    producer = member.transport._producer  # type: ignore[attr-defined]
+    producer._accumulator.config["delivery_timeout_ms"] = 1  # as if the minute were over
+    deadline = time.monotonic() + 20
+    while producer._accumulator.has_incomplete:
+        assert time.monotonic() < deadline
+        producer._sender.wakeup()
+        member.transport.poll(100, 0.01)
+    producer._accumulator.config["delivery_timeout_ms"] = 70_000
+    with pytest.raises(CommitAborted):
+        member.transport.commit(member.positions("without its records"))
+    member.transport.abort()
+    assert all(member.transport.committed(partition) is None for partition in range(4))
+    member.transport.send(records(numbered(8, "again")), "output")
+    member.transport.commit(member.positions("again"))
+    assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == numbered(8, "again")
+    member.transport.close()
+    broker.close()
+
+
 def dawdle(member: Member) -> None:
     """Leave the transaction open until the broker ends it; it looks for late ones every 10 s."""
     deadline = time.monotonic() + 40
