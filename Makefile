@@ -41,7 +41,7 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -m "not chaos"
+	@$(BIN)/python -m pytest -q -m "not chaos" -n 2 --dist loadfile
 
 test-fast: $(STAMP) ## Tests that need no broker
 	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"

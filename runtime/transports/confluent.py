@@ -67,6 +67,7 @@ class ConfluentTransport(KafkaMember):
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
+            fetch_wait_max_ms=100,  # a partition that is newly served waits for a fetch under way
             isolation_level="read_committed",
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
@@ -142,7 +143,7 @@ class ConfluentTransport(KafkaMember):
 
     def _on_assign(self, client: Any, places: list[TopicPartition]) -> None:
         # A number, not OFFSET_END: librdkafka would look the end up, and an answer that comes late (seen on a
-        # broker just started) overrides the seek of `serve`, so that the partition gives nothing for ever.
+        # broker just started) overrides the offset of `serve`, so that the partition gives nothing for ever.
         client.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in places])
         client.pause(places)
         if client is self._consumer:
@@ -196,11 +197,10 @@ class ConfluentTransport(KafkaMember):
 
     def seek(self, partition: int, offset: int) -> None:
         place = self._place(partition, offset)
-        try:
-            self._consumer.seek(place)
-        except KafkaException:  # refused where the fetch ended in an error, as after an offset that is not held
-            self._consumer.incremental_unassign([place])
-            self._consumer.incremental_assign([place])
+        # Not `seek`: it is refused where the fetch ended in an error, and a partition that was paused and sought may
+        # give nothing for a second, until librdkafka's thread looks again.
+        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_assign([place])
         self._consumer.resume([place])
 
     def committed(self, partition: int) -> Position | None:

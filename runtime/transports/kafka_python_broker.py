@@ -18,7 +18,7 @@ from runtime.transports.kafka_python_clients import (
     make,
     to_batch,
 )
-from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_python_produce import Window, end_producer
 from runtime.transports.kafka_python_reader import KafkaPythonReader
 from runtime.transports.kafka_reader import read_to
 from runtime.transports.kafka_topics import create_topic
@@ -101,7 +101,7 @@ class KafkaPythonBroker:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=self._timeout_s)
+            end_producer(self._producer, self._timeout_s)
             self._producer = None
         if self._connected is not None:
             self._connected.close()

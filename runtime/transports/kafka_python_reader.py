@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.transports.kafka_python_clients import KafkaConsumer, TopicPartition, make
+from runtime.transports.kafka_python_clients import KafkaConsumer, TopicPartition, errors, make
 from runtime.transports.kafka_reader import PartitionReader
+
+log = logging.getLogger("edge_rnn.transport")
 
 READ_RECORDS = 5000
 
@@ -45,7 +49,12 @@ class KafkaPythonReader(PartitionReader):
         return TopicPartition(self._topic, partition)
 
     def fetch(self, wait_s: float) -> tuple[dict[int, list[Any]], dict[int, int]]:
-        found = self._client.poll(timeout_ms=1000 * wait_s, max_records=READ_RECORDS)
+        try:
+            found = self._client.poll(timeout_ms=1000 * wait_s, max_records=READ_RECORDS)
+        except (errors.KafkaError, OSError) as error:  # the broker is away: asked again
+            log.debug("read of %s: %r", self._topic, error)
+            time.sleep(wait_s)
+            return {}, {}
         pages = {
             place.partition: [record for record in records if record.offset < self.ends.get(place.partition, 0)]
             for place, records in found.items()

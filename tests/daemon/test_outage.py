@@ -19,7 +19,7 @@ AWAY_S = 30.0
 STREAMS, BATCH = 20, 400
 STOP_S = 30.0
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
