@@ -49,6 +49,7 @@ class ChaosSettings:
     rate: float = 400.0
     streams: int = 40
     network: bool = False
+    quick: int = 1
     kinds: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ def _run(settings: ChaosSettings, folder: Path, stack: ExitStack, tell: Callable
         place = SqlitePlace(folder, settings.seconds)
     stack.callback(place.close)
     disk = isinstance(place, SqlitePlace) and place.mounted
-    kinds = deck(settings.transport, settings.nodes, network=settings.network, disk=disk)
+    kinds = deck(settings.transport, settings.nodes, network=settings.network, disk=disk, quick=settings.quick)
     if settings.kinds:
         kinds = [kind for kind in kinds if kind.partition(":")[0] in settings.kinds]
     planned = draw(settings.seed, settings.faults, kinds, settings.members, settings.nodes)
