@@ -72,6 +72,7 @@ class ConfluentTransport(KafkaMember):
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
             queued_max_messages_kbytes=16_384,
+            queued_min_messages=20_000,  # a partition; the kilobytes above do not count what each message costs beside
             fetch_queue_backoff_ms=10,  # its 1 s leaves a replay (or a fast model) waiting for records that are there
             topic_metadata_refresh_interval_ms=METADATA_MS,
         )
@@ -117,8 +118,8 @@ class ConfluentTransport(KafkaMember):
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             partitioner="murmur2_random",
             linger_ms=5,
-            queue_buffering_max_messages=100_000,
-            queue_buffering_max_kbytes=32_768,
+            queue_buffering_max_messages=50_000,
+            queue_buffering_max_kbytes=16_384,
             delivery_report_only_error=True,
         )
         self._retry("init_transactions", timeout_s)

@@ -31,8 +31,8 @@ class ConfluentAtLeastOnce(ConfluentTransport):
             enable_idempotence=True,
             partitioner="murmur2_random",
             linger_ms=5,
-            queue_buffering_max_messages=100_000,
-            queue_buffering_max_kbytes=32_768,
+            queue_buffering_max_messages=50_000,
+            queue_buffering_max_kbytes=16_384,
             delivery_report_only_error=True,
             on_delivery=self._delivered,
         )
