@@ -50,6 +50,8 @@ FENCED = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
+NONE_SO_LATE = -1
+"""librdkafka's answer to a question by time where no record is so late."""
 UNREACHABLE = {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
 
 
@@ -153,15 +155,23 @@ class ConfluentAdmin:
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Offset of the first record of this time or a later one; negative: there is none."""
         asked = {TopicPartition(topic, partition): OffsetSpec.for_timestamp(max(0, timestamp_ms))}
-        return self._list_offsets(asked, IsolationLevel.READ_COMMITTED)[partition]
+        return self._list_offsets(asked, IsolationLevel.READ_COMMITTED, least=NONE_SO_LATE)[partition]
 
-    def _list_offsets(self, asked: dict[TopicPartition, Any], isolation: IsolationLevel) -> dict[int, int]:
-        """Asks the leaders of now, again while they move. Raises `BrokerUnreachable`."""
+    def _list_offsets(
+        self, asked: dict[TopicPartition, Any], isolation: IsolationLevel, least: int = 0
+    ) -> dict[int, int]:
+        """Asks the leaders of now, again while they move. Raises `BrokerUnreachable`.
+
+        A leader that does not answer in time is no error to librdkafka 2.16.0: the offset is then -1001.
+        """
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
                 answers = self.client.list_offsets(asked, isolation_level=isolation, request_timeout=5.0)
-                return {place.partition: answer.result().offset for place, answer in answers.items()}
+                found = {place.partition: int(answer.result().offset) for place, answer in answers.items()}
+                if min(found.values(), default=least) < least:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                return found
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise self.unreachable(error) from error
