@@ -31,6 +31,7 @@ from tests.benchmarks.cases.throughput import (
     skewed_streams,
     small_model,
 )
+from tests.benchmarks.cases.transactions import transactions
 from tests.benchmarks.cases.workers import workers
 from tests.benchmarks.report import table
 from tests.benchmarks.site import Site
@@ -46,6 +47,7 @@ CASES: dict[str, Callable[[Site], None]] = {
     "kafka-python": kafka_python,
     "json": json_codec,
     "latency": latency,
+    "transactions": transactions,
     "workers": workers,
     "curve": curve,
     "million": million,

@@ -8,14 +8,18 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 PARTITIONS = 4
-LEADERS_S = 20.0
+LEADERS_S = 60.0
 
 
 class Admin:
     """A client of one broker for all that is not a record."""
 
     def __init__(self, broker: str) -> None:
-        self._client = AdminClient({"bootstrap.servers": broker})
+        self._broker = broker
+        self._client = self._open()
+
+    def _open(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._broker, "log_level": 4})
 
     def create(self, topic: str, partitions: int = PARTITIONS, **config: str) -> bool:
         """Whether it was made; ``False``: it was there. ``config`` has underscores for dots."""
@@ -41,6 +45,7 @@ class Admin:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+                self._client = self._open()  # one that found no leader was seen to keep to that
 
     def delete(self, *topics: str) -> None:
         """Remove topics and what is in them."""

@@ -14,7 +14,13 @@ import matplotlib.pyplot as plt
 
 Report = dict[str, Any]
 OURS, THEIRS, MISSED = "#2457a6", "#9aa3ad", "#c2571a"
-PARTS = {"decode_us": "decode", "streams_us": "streams", "graph_us": "model", "moving_us": "states", "encode_us": "encode"}
+PARTS = {
+    "decode_us": "decode",
+    "streams_us": "streams",
+    "graph_us": "model",
+    "moving_us": "states",
+    "encode_us": "encode",
+}
 
 
 def draw_all(report: Report, out: Path) -> None:

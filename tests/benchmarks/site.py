@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,10 +33,13 @@ class Ratio:
     quick_target: float | None = None
     note: str = ""
 
+    def asked(self, quick: bool) -> float:
+        """What the form asks."""
+        return self.quick_target if quick and self.quick_target is not None else self.target
+
     def holds(self, quick: bool) -> bool:
-        """Whether the target is reached."""
-        target = self.quick_target if quick and self.quick_target is not None else self.target
-        return self.reached >= target if self.better == "more" else self.reached <= target
+        """Whether that is reached."""
+        return self.reached >= self.asked(quick) if self.better == "more" else self.reached <= self.asked(quick)
 
 
 @dataclass
@@ -82,14 +85,17 @@ class Site:
         """Do a part; where it fails, say so and go on, so that one peer's trouble does not cost the whole run."""
         try:
             work()
-        except (RuntimeError, AssertionError, OSError) as error:
+        except Exception as error:
             self.skipped[what] = f"{type(error).__name__}: {str(error).strip()[-600:]}"
-            print(f"  {what} failed: {error}", file=sys.stderr, flush=True)
+            traceback.print_exc()
 
     def report(self) -> dict[str, object]:
         """All of it as JSON."""
         return {
-            "ratios": [{**asdict(ratio), "holds": ratio.holds(self.quick)} for ratio in self.ratios],
+            "ratios": [
+                {**asdict(ratio), "asked": ratio.asked(self.quick), "holds": ratio.holds(self.quick)}
+                for ratio in self.ratios
+            ],
             "figures": self.figures,
             "skipped": self.skipped,
         }

@@ -27,20 +27,27 @@ TRANSACTION_MS = 600_000
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What some events took. ``client_us`` and ``broker_us`` are processor time an event; ``horizon`` is in records."""
+    """What some events took. ``client_us`` and ``broker_us`` are processor time an event.
+
+    ``horizon``: records of a partition that a crash right afterwards would replay.
+    """
 
     events: int
     events_per_s: float
     client_us: float
     broker_us: float
     horizon: float
+    snapshots_per_s: float
+    commits_per_s: float
     resident_bytes: int
 
 
 class StandingDaemon:
     """``edge-rnn run`` over topics of its own, as the same member after each `restart`."""
 
-    def __init__(self, kafka: RunningKafka, bundle: Path, folder: Path, arguments: Sequence[str], features: int) -> None:
+    def __init__(
+        self, kafka: RunningKafka, bundle: Path, folder: Path, arguments: Sequence[str], features: int
+    ) -> None:
         self._kafka, self._bundle, self._arguments = kafka, bundle, arguments
         tag = uuid.uuid4().hex[:12]
         self.topics, self._group, self._folder = (f"in-{tag}", f"out-{tag}"), f"standing-{tag}", folder / tag
@@ -73,7 +80,8 @@ class StandingDaemon:
         self.daemon = self._start()
         self.ready_s = self.daemon.wait_ready()
         assigned, restored, ready = (
-            self.daemon.lines(words)[-1][0] for words in ("partitions assigned", "partition restored", "partition ready")
+            self.daemon.lines(words)[-1][0]
+            for words in ("partitions assigned", "partition restored", "partition ready")
         )
         return {
             "ready_s": round(self.ready_s, 3),
@@ -103,22 +111,25 @@ class StandingDaemon:
         broker, daemon = self._kafka.pid, self.daemon.pid
         assert broker is not None
         spent = cpu_seconds(daemon), cpu_seconds(broker)
+        counters = ("snapshots_total", "commits_total")
+        counted = [self.daemon.metric(name) for name in counters]
         began = time.time()
         self._producer.commit_transaction(60)
         seconds, client_s, broker_s = self._until_done(began, before, numbers.size, spent)
         n = numbers.size
+        snapshots, commits = (self.daemon.metric(name) - then for name, then in zip(counters, counted, strict=True))
         return Fed(
-            n,
-            n / seconds,
-            1e6 * client_s / n,
-            1e6 * broker_s / n,
-            self.daemon.metric("replay_horizon_records"),
-            resident_bytes(daemon),
+            events=n,
+            events_per_s=n / seconds,
+            client_us=1e6 * client_s / n,
+            broker_us=1e6 * broker_s / n,
+            horizon=self.daemon.metric("replay_horizon_records"),
+            snapshots_per_s=snapshots / seconds,
+            commits_per_s=commits / seconds,
+            resident_bytes=resident_bytes(daemon),
         )
 
-    def _until_done(
-        self, began: float, before: int, n: int, spent: tuple[float, float]
-    ) -> tuple[float, float, float]:
+    def _until_done(self, began: float, before: int, n: int, spent: tuple[float, float]) -> tuple[float, float, float]:
         """Seconds and processor seconds until the output's stable end has moved for the last time."""
         end, moved, used = before, began, spent
         while True:

@@ -68,6 +68,7 @@ def fill(broker: str, workload: Workload) -> None:
         producer = Producer(FILLER | {"bootstrap.servers": broker})
         write(producer, workload.topic, workload)
         assert producer.flush(120) == 0
+        producer.close()
 
 
 def write(producer: Producer, topic: str, workload: Workload) -> None:

@@ -64,4 +64,3 @@ def model_alone(
             )
         )
     return cells
-

@@ -70,9 +70,7 @@ def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float 
     values = example_values(bundle, codec, records)
     decoder, encoder = make_decoder(codec, manifest), make_encoder(codec, manifest)
     generator = np.random.default_rng(0)
-    outputs = [
-        generator.standard_normal((records, *spec.row_shape)).astype(spec.dtype) for spec in manifest.outputs
-    ]
+    outputs = [generator.standard_normal((records, *spec.row_shape)).astype(spec.dtype) for spec in manifest.outputs]
     starts, lengths = np.arange(records), np.ones(records, np.int64)
     decode = time_calls(lambda: decoder.decode(values), seconds)
     encode = time_calls(lambda: encoder.encode(outputs, starts, lengths), seconds)

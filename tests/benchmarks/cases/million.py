@@ -77,9 +77,7 @@ def _report(site: Site, base: Fed, new: Fed, rounds: dict[str, list[Fed]], resto
         f" after SIGKILL, {restores['after_stop']['ready_s']:.1f} s after SIGTERM"
     )
     for order in ("uniform", "zipf"):
-        site.reached(
-            f"1,000,000 streams, {order}: of the rate at 4,000", rates[order] / rates["few"], 0.7, note=note
-        )
+        site.reached(f"1,000,000 streams, {order}: of the rate at 4,000", rates[order] / rates["few"], 0.7, note=note)
     site.reached(
         "1,000,000 streams: memory a stream", a_stream, allowed, better="less", unit="bytes",
         note=f"{state} of state, {len(key_of(0))} of key",

@@ -24,7 +24,8 @@ def many_streams(site: Site) -> None:
     runs = site.compare("4,000 streams", names, "lstm128", workload)
     site.pace["ours"] = median_rate(runs[OURS])
     site.reached("4,000 streams: of the expert's loop", ratio_of(runs, OURS, "batched"), 1.2, quick_target=0.75)
-    ceiling(site, runs)
+    if not site.quick:  # it compares a rate with processor time, which other work on the machine does not slow alike
+        ceiling(site, runs)
 
 
 def ceiling(site: Site, runs: dict[str, list[Measured]]) -> None:
@@ -39,7 +40,7 @@ def ceiling(site: Site, runs: dict[str, list[Measured]]) -> None:
         "events_per_s": round(rate),
         "ours_us": round(statistics.median(run.client_us + run.broker_us for run in runs[OURS]), 2),
     }
-    site.reached("4,000 streams: of the ceiling", median_rate(runs[OURS]) / rate, 0.75, quick_target=0.3)
+    site.reached("4,000 streams: of the ceiling", median_rate(runs[OURS]) / rate, 0.75)
 
 
 def other_systems(site: Site) -> None:
