@@ -69,8 +69,10 @@ class PeerRunning:
         return self._began
 
     def check(self) -> None:
-        if self._process.poll() not in (None, 0):
-            raise RuntimeError(f"a peer failed with {self._process.returncode}: {self._text()[-2000:]}")
+        # WNOWAIT: one that has ended stays in /proc until `stop`, and so do the figures of what it used.
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and ended.si_status != 0:
+            raise RuntimeError(f"a peer failed with {ended.si_status}: {self._text()[-2000:]}")
 
     def _text(self) -> str:
         return Path(self._log.name).read_text(errors="replace")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,14 +51,25 @@ class _Look:
     broker_s: float
 
 
-def measure(kafka: RunningKafka, name: str, bundle: Path, workload: Workload, *, model: bool = True) -> Measured:
-    """Run one contestant over the workload's topic, which must be filled. Raises ``AssertionError`` on wrong outputs."""
+def measure(
+    kafka: RunningKafka,
+    name: str,
+    bundle: Path,
+    workload: Workload,
+    *,
+    model: bool = True,
+    on_began: Callable[[int], None] = lambda _pid: None,
+) -> Measured:
+    """Run one contestant over the workload's topic, which must be filled. Raises ``AssertionError`` on wrong outputs.
+
+    ``on_began`` is told its process id when it has begun.
+    """
     admin, target = Admin(kafka.bootstrap), f"out-{uuid.uuid4().hex[:12]}"
     admin.create(target)
     n = workload.events
     running = start(name, bundle, kafka.bootstrap, workload.topic, target, n, workload.codec)
     try:
-        looks = _watch(kafka, admin, running, target, n)
+        looks = _watch(kafka, admin, running, target, n, on_began)
         began = running.began()
         assert began is not None
     finally:
@@ -77,8 +88,11 @@ def measure(kafka: RunningKafka, name: str, bundle: Path, workload: Workload, *,
     )
 
 
-def _watch(kafka: RunningKafka, admin: Admin, running: Running, target: str, n: int) -> list[_Look]:
+def _watch(
+    kafka: RunningKafka, admin: Admin, running: Running, target: str, n: int, on_began: Callable[[int], None]
+) -> list[_Look]:
     looks: list[_Look] = []
+    told = False
     deadline = time.time() + DEADLINE_S
     broker = kafka.pid
     assert broker is not None
@@ -88,6 +102,9 @@ def _watch(kafka: RunningKafka, admin: Admin, running: Running, target: str, n: 
         still = looks[-1].at - next(look.at for look in looks if look.end == end)
         if end >= n and still > STILL_S:
             return looks
+        if not told and running.began() is not None:
+            told = True
+            on_began(running.pid)
         running.check()
         assert time.time() < deadline, f"{end} of {n} outputs after {DEADLINE_S} s"
         time.sleep(LOOK_S)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.benchmarks.check import check_values
 from tests.benchmarks.peers.model import Batched, Model
+from tests.benchmarks.profile import sum_parts
 from tests.benchmarks.report import rewrite, table
 from tests.benchmarks.scale import Fleet, Measured, simulate, sizes
 from tests.benchmarks.site import Ratio
@@ -109,3 +110,12 @@ def test_simulated_horizon_is_the_interval_where_the_budget_is_enough_and_longer
     assert enough.replay_s == pytest.approx(fleet.interval_s, rel=0.15)
     scarce = simulate(fleet, Measured(*(10e-6, 5e-6, 2e-3, 1e-4, 8e-2, 1e5, 1e5, 2300.0)), "uniform", 1e7)
     assert scarce.replay_s > 2 * fleet.interval_s
+
+
+def test_samples_go_to_the_innermost_part_of_ours():
+    lines = [
+        "main (/x/runtime/daemon/daemon.py:1);run (/x/runtime/engines/cpu.py:1);call (/x/edge_rnn/contract/stepgraph.py:9) 5",
+        "main (/x/runtime/daemon/daemon.py:1);produce (/x/runtime/transports/confluent_produce.py:3);c (/y/lib/z.py:1) 2",
+        "thread (/usr/lib/threading.py:1) 1",
+    ]
+    assert sum_parts(lines) == {"model": 5, "transport": 2, "other": 1}

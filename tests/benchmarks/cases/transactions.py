@@ -12,7 +12,7 @@ from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.site import Site
 
 PARTITIONS = (1, 8, 32)
-TRANSACTIONS = 300
+TRANSACTIONS, WARM = 500, 150
 VALUE = b"x" * 64
 
 
@@ -36,13 +36,13 @@ def _measure(site: Site, topic: str, partitions: int) -> dict[str, float]:
     consumer = Consumer({"bootstrap.servers": site.kafka.bootstrap, "group.id": tag})
     producer.init_transactions()
     group, began, spent_s = consumer.consumer_group_metadata(), 0.0, 0.0
-    for number in range(-20, TRANSACTIONS):  # the first are to warm up
+    for number in range(-WARM, TRANSACTIONS):
         if number == 0:
             began, spent_s = time.perf_counter(), cpu_seconds(broker)
         producer.begin_transaction()
         for partition in range(partitions):
             producer.produce(topic, VALUE, partition=partition)
-        producer.send_offsets_to_transaction([TopicPartition(topic, 0, number + 20)], group)
+        producer.send_offsets_to_transaction([TopicPartition(topic, 0, number + WARM)], group)
         producer.commit_transaction()
     seconds, broker_s = time.perf_counter() - began, cpu_seconds(broker) - spent_s
     consumer.close()
