@@ -16,8 +16,9 @@ from runtime.core.batch import RecordBatch
 from runtime.core.scheduler import Limits
 from runtime.daemon.measure.advice import Advice, Limit, advise, find_limit, stage_costs
 from runtime.daemon.measure.end_to_end import EndToEnd, run_daemon
+from runtime.daemon.measure.examples import example_values
 from runtime.daemon.measure.model import ModelCell, model_alone, shapes
-from runtime.daemon.measure.stages import CodecFigures, StageFigures, codec_alone, example_values, stages
+from runtime.daemon.measure.stages import CodecFigures, StageFigures, codec_alone, stages
 from runtime.daemon.measure.transport import TransportFigures, consume_and_produce, filled_place
 from runtime.transports.protocol import Client
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.stepgraph import first_states, open_step_graph
+from runtime.daemon.measure.examples import example_inputs
 from runtime.daemon.measure.timing import time_calls
 
 BATCHES = (1, 4, 16, 64, 256, 512, 1024, 2048, 4096)
@@ -48,13 +47,9 @@ def model_alone(
 ) -> list[ModelCell]:
     """Measure calls of these (batch, chunk) shapes, ``seconds`` for each. Raises `EngineError`."""
     step = open_step_graph(bundle, threads=threads)
-    generator = np.random.default_rng(0)
     cells = []
     for batch, chunk in wanted:
-        inputs = [
-            generator.standard_normal((chunk, batch, *spec.row_shape)).astype(spec.dtype)
-            for spec in bundle.manifest.inputs
-        ]
+        inputs = example_inputs(bundle, chunk, batch)
         _, states = step(inputs, first_states(bundle, batch))
         timing = time_calls(partial(step, inputs, states), seconds)
         steps = batch * chunk

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 
 from edge_rnn.contract.bundle import Bundle
 from runtime.codecs.protocol import Decoded
@@ -15,11 +14,11 @@ from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.batch import RecordBatch
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.measure.examples import VALUES, example_values
 from runtime.daemon.measure.timing import time_calls
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 
 PARTITIONS = 4
-VALUES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,6 @@ class StageFigures:
     def total_us(self) -> float:
         """All of it."""
         return self.decode_us + self.streams_us + self.model_us + self.encode_us
-
-
-def example_values(bundle: Bundle, codec: str, count: int = VALUES) -> list[bytes]:
-    """Values of one row each, normally distributed."""
-    rows = np.random.default_rng(1).standard_normal((count, bundle.manifest.width)).astype(np.float32)
-    if codec == "f32":
-        return [row.tobytes() for row in rows]
-    return [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in rows]
 
 
 def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float = 0.15) -> CodecFigures:

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from runtime.daemon.measure.stages import example_values, stages
+from edge_rnn.contract.golden import load_golden
+from runtime.daemon.measure.examples import example_inputs, example_values
+from runtime.daemon.measure.stages import stages
 from runtime.daemon.measure.transport import consume_and_produce, filled_place
 from tests.models_for_tests import make_bundle
 
@@ -67,3 +69,10 @@ def test_transport_without_a_model_takes_every_record_to_the_output(small):
     assert len(taken) == figures.records == 1500
     assert len(set(taken)) == 30
     assert figures.events_per_s > 0
+
+
+def test_example_inputs_are_the_golden_vectors_over_and_over(small):
+    (found,) = example_inputs(small, 8, 100)
+    golden = load_golden(small).inputs[0].reshape(-1, 3)
+    assert (found.reshape(-1, 3)[: len(golden)] == golden).all()
+    assert (found.reshape(-1, 3)[len(golden)] == golden[0]).all()
