@@ -12,6 +12,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from tests.benchmarks.report import number
+
 Report = dict[str, Any]
 OURS, THEIRS, MISSED = "#2457a6", "#9aa3ad", "#c2571a"
 PARTS = {
@@ -45,7 +47,7 @@ def ratios(report: Report, path: Path) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     for place, (row, share) in enumerate(zip(rows, shares, strict=True)):
         unit = "" if row["unit"] == "x" else f" {row['unit']}"
-        text = f" {row['reached']:.3g}{unit} (target {row['target']:.3g})"
+        text = f" {number(row['reached'])}{unit} (target {number(row['target'])})"
         axes.text(share, place, text, va="center", fontsize=8)
     axes.set_xlim(0, max(2.0, 1.35 * max(shares)))
     axes.set_xlabel("share of the target that was reached")

@@ -27,7 +27,7 @@ def table(report: Report) -> str:
         note = f"{ratio['note']}" if ratio["note"] else ""
         verdict = "" if ratio["holds"] else "**missed** "
         lines.append(
-            f"| {ratio['name']} | {sign} {_number(ratio['asked'])}{unit} | {_number(ratio['reached'])}{unit} |"
+            f"| {ratio['name']} | {sign} {number(ratio['asked'])}{unit} | {number(ratio['reached'])}{unit} |"
             f" {verdict}{note} |".replace("  |", " |")
         )
     lines += [f"\nNot run: {name}: {why.splitlines()[0][:300]}" for name, why in report["skipped"].items()]
@@ -107,7 +107,8 @@ def _shown(name: str) -> str:
     return f"**{name.replace('ours', 'edge-rnn')}**" if name.startswith("ours") else f"`{name}`"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Short, for a table."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 

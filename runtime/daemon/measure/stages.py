@@ -35,7 +35,7 @@ class CodecFigures:
 
 @dataclass(frozen=True, slots=True)
 class StageFigures:
-    """Microseconds a record of one step, with ``records`` of ``streams`` streams applied at a time.
+    """Microseconds of processor time a record of one step, with ``records`` of ``streams`` streams applied at a time.
 
     ``model_us`` holds the calls of the engine, in which states are gathered and scattered, ``moving_us`` that part of
     it which is not the graph; ``streams_us`` all between: slots, plan, rows, columns of the outputs.
@@ -69,21 +69,21 @@ def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float 
     return CodecFigures(
         codec,
         records,
-        1e6 * decode.wall_s / records,
-        1e6 * encode.wall_s / records,
+        1e6 * decode.cpu_s / records,
+        1e6 * encode.cpu_s / records,
         sum(map(len, values)) / records,
         sum(map(len, encoded)) / records,
     )
 
 
 class _Timed:
-    """Seconds spent inside, summed."""
+    """Processor seconds spent inside, summed: what else runs on the machine does not count."""
 
     def __init__(self) -> None:
         self.spent_s = 0.0
 
     def _add(self, began: float) -> None:
-        self.spent_s += time.perf_counter() - began
+        self.spent_s += time.process_time() - began
 
 
 class _TimedDecoder(_Timed):
@@ -93,7 +93,7 @@ class _TimedDecoder(_Timed):
         self.name = self._inner.name
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
-        began = time.perf_counter()
+        began = time.process_time()
         decoded = self._inner.decode(values)
         self._add(began)
         return decoded
@@ -106,7 +106,7 @@ class _TimedEncoder(_Timed):
         self.name = self._inner.name
 
     def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
-        began = time.perf_counter()
+        began = time.process_time()
         values = self._inner.encode(outputs, starts, lengths)
         self._add(began)
         return values
@@ -122,7 +122,7 @@ class _TimedStep(_Timed):
     def __call__(
         self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        began = time.perf_counter()
+        began = time.process_time()
         results = self._inner(inputs, states)
         self._add(began)
         return results
@@ -137,7 +137,7 @@ class _TimedEngine(_Timed):
         self.read, self.write = inner.read, inner.write
 
     def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        began = time.perf_counter()
+        began = time.process_time()
         results = self._run(slots, inputs)
         self._add(began)
         return results
@@ -171,9 +171,9 @@ def stages(
     while applied < 2 * records or time.monotonic() < end:
         batch = _batch(generator.integers(0, streams, records), values, offset)
         offset += records
-        began = time.perf_counter()
-        processor.process(batch, began)
-        total_s += time.perf_counter() - began
+        began = time.process_time()
+        processor.process(batch, time.monotonic())
+        total_s += time.process_time() - began
         applied += records
     graph_s, model_s, decode_s, encode_s = (part.spent_s - then for part, then in zip(parts, before, strict=True))
     each = 1e6 / applied
