@@ -47,9 +47,6 @@ MOST_PAUSE_S = 5.0
 
 OBSERVE_INTERVAL_S = 1.0
 
-BACKGROUND_RECORDS = 256
-"""A batch of fewer goes straight through on the loop's own thread: handing it over would only delay it."""
-
 
 def ignore(_name: str) -> None:
     """A fail point that never fails."""
@@ -59,12 +56,14 @@ def ignore(_name: str) -> None:
 class LoopSettings:
     """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
 
-    A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
+    A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
+    only delay it. A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
     ``max_streams`` those touched least recently are evicted.
     """
 
     commit_interval_s: float = 0.1
     max_records: int = 4096
+    background_records: int = 256
     max_replay_records: int = 10_000_000
     max_streams: int | None = None
     leave: bool = False
@@ -191,7 +190,7 @@ class Daemon:
             still_ours = np.isin(batch.partitions, list(self._serving))
             batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
         due = self._due()
-        if due and len(batch) >= BACKGROUND_RECORDS and not self._replaying:
+        if due and len(batch) >= self._settings.background_records and not self._replaying:
             self._commit(following=batch)
         else:
             self._apply(batch)
@@ -218,7 +217,7 @@ class Daemon:
             # Past markers: worth a place in the next commit, not one of its own.
             self._positions.update(rest.positions)
             return
-        if self._pipeline or records >= BACKGROUND_RECORDS:
+        if self._pipeline or records >= self._settings.background_records:
             self._begin(rest, again)
         else:
             self._finish([self._through_model(rest, again, time.monotonic())])
