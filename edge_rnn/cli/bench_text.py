@@ -43,11 +43,11 @@ def _model(report: BenchReport) -> Iterator[str]:
 def _threads(report: BenchReport) -> Iterator[str]:
     if not report.threaded:
         return
-    yield "\nthreads of a call, one step: steps/s, and of one thread"
+    yield "\ncalls at once, one step each: steps/s, and of one call at a time"
     for cell in report.threaded:
         one = next(found for found in report.model if (found.batch, found.chunk) == (cell.batch, cell.chunk))
         yield (
-            f"{cell.threads:>3} threads, batch {cell.batch:>5}{cell.steps_per_s:12,.0f}"
+            f"{cell.threads:>3} calls, batch {cell.batch:>5}{cell.steps_per_s:12,.0f}"
             f"{cell.steps_per_s / one.steps_per_s:7.2f}x"
         )
 
@@ -75,6 +75,11 @@ def _verdict(report: BenchReport) -> Iterator[str]:
     yield (
         f"\nwhat limits: {limit.stage}, {limit.stage_us:.2f} of {limit.total_us:.2f} us; alone it allows"
         f" {limit.alone_per_s:,.0f} events/s, all stages overlapped on {limit.cores} cores {limit.overlapped_per_s:,.0f}"
+    )
+    tuning = report.tuning
+    yield (
+        f"a daemon's own trial at its start: {tuning.streams} streams a call, {tuning.threads} at once"
+        " (--threads says otherwise)"
     )
     yield "\nset on this machine"
     for advice in report.advice:

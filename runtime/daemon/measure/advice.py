@@ -78,7 +78,7 @@ def find_limit(stage: StageFigures, transport: TransportFigures, cores: int) -> 
 def advise(
     cells: Sequence[ModelCell], threaded: Sequence[ModelCell], limit: Limit, cores: int, largest_batch: int
 ) -> list[Advice]:
-    """``cells``: on one thread; ``threaded``: batches on more. What to set on this machine."""
+    """``cells``: one call at a time; ``threaded``: several at once. What to set on this machine."""
     batch = advise_batch(cells, largest_batch)
     chunk = advise_chunk(cells)
     threads = advise_threads(cells, threaded, batch.value, limit)
@@ -128,7 +128,7 @@ def advise_threads(cells: Sequence[ModelCell], threaded: Sequence[ModelCell], ba
         return Advice("--threads", 1, "this machine has one core")
     best = max(more, key=lambda cell: cell.steps_per_s)
     gain = best.steps_per_s / one.steps_per_s
-    found = f"{best.threads} threads do {gain:.2f} x the steps of one at {batch} rows a call"
+    found = f"{best.threads} calls at once do {gain:.2f} x the steps of one, {batch} rows each"
     if limit.stage != "model":
         return Advice("--threads", 1, f"{found}, but {limit.stage} limits, not the model")
     if gain < WORTH:

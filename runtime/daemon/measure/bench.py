@@ -20,10 +20,12 @@ from runtime.daemon.measure.examples import example_values
 from runtime.daemon.measure.model import ModelCell, model_alone, shapes
 from runtime.daemon.measure.stages import CodecFigures, StageFigures, codec_alone, stages
 from runtime.daemon.measure.transport import TransportFigures, consume_and_produce, filled_place
+from runtime.engines.cpu import open_cpu_engine
+from runtime.engines.tuning import Tuning
 from runtime.transports.protocol import Client
 
 THREADED_BATCHES = (64, 256, 512, 1024)
-"""Batches that are measured on more than one thread too."""
+"""Batches that are measured with several calls at once too."""
 
 LARGEST_BATCH = 4096
 
@@ -39,13 +41,17 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything measured and what follows of it. ``threaded`` are calls on more than one thread."""
+    """Everything measured and what follows of it. ``threaded`` are several calls at once.
+
+    ``tuning`` is what a daemon's own short trial chooses at its start, unless flags say otherwise.
+    """
 
     bundle: str
     codec: str
     machine: Machine
     model: list[ModelCell]
     threaded: list[ModelCell]
+    tuning: Tuning
     codecs: list[CodecFigures]
     stages: StageFigures
     transport: TransportFigures
@@ -88,6 +94,7 @@ def run_bench(
     while threads <= cores:
         threaded += model_alone(bundle, [(batch, 1) for batch in THREADED_BATCHES], threads=threads)
         threads *= 2
+    tuning = open_cpu_engine(bundle, tuned=True).tuning
     tell("codecs and stages")
     codecs = [codec_alone(bundle, name) for name in DECODERS if name in ENCODERS]
     stage = stages(bundle, codec, streams=streams)
@@ -102,6 +109,7 @@ def run_bench(
         machine=Machine(cores, _processor(), str(import_onnxruntime().__version__)),
         model=cells,
         threaded=threaded,
+        tuning=tuning,
         codecs=codecs,
         stages=stage,
         transport=transport,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +19,7 @@ CELL_S = 0.15
 
 @dataclass(frozen=True, slots=True)
 class ModelCell:
-    """A call of ``chunk`` steps for ``batch`` streams on ``threads`` threads.
+    """Calls of ``chunk`` steps for ``batch`` streams each, ``threads`` at once on a thread of their own.
 
     ``wall_us_a_step`` and ``cpu_us_a_step`` are microseconds for one step of one stream.
     """
@@ -32,7 +33,7 @@ class ModelCell:
 
     @property
     def steps_per_s(self) -> float:
-        """Steps a second, over all streams of the call."""
+        """Steps a second, over all streams of all calls at once."""
         return 1e6 / self.wall_us_a_step
 
 
@@ -43,19 +44,23 @@ def shapes(*, has_time: bool, most_steps: int) -> list[tuple[int, int]]:
 
 
 def model_alone(
-    bundle: Bundle, wanted: Iterable[tuple[int, int]], *, threads: int, seconds: float = CELL_S
+    bundle: Bundle, wanted: Iterable[tuple[int, int]], *, threads: int = 1, seconds: float = CELL_S
 ) -> list[ModelCell]:
-    """Measure calls of these (batch, chunk) shapes, ``seconds`` for each. Raises `EngineError`."""
-    step = open_step_graph(bundle, threads=threads)
+    """Measure calls of these (batch, chunk) shapes, ``threads`` at once, ``seconds`` for each. Raises `EngineError`."""
+    step = open_step_graph(bundle)
     cells = []
-    for batch, chunk in wanted:
-        inputs = example_inputs(bundle, chunk, batch)
-        _, states = step(inputs, first_states(bundle, batch))
-        timing = time_calls(partial(step, inputs, states), seconds)
-        steps = batch * chunk
-        cells.append(
-            ModelCell(
-                batch, chunk, threads, 1e3 * timing.wall_s, 1e6 * timing.wall_s / steps, 1e6 * timing.cpu_s / steps
-            )
-        )
+    with ThreadPoolExecutor(threads) as pool:
+        for batch, chunk in wanted:
+            inputs = example_inputs(bundle, chunk, batch)
+            _, states = step(inputs, first_states(bundle, batch))
+            call = partial(step, inputs, states)
+            timing = time_calls(call if threads == 1 else partial(_at_once, pool, call, threads), seconds)
+            steps = threads * batch * chunk
+            wall_us, cpu_us = 1e6 * timing.wall_s / steps, 1e6 * timing.cpu_s / steps
+            cells.append(ModelCell(batch, chunk, threads, 1e3 * timing.wall_s, wall_us, cpu_us))
     return cells
+
+
+def _at_once(pool: ThreadPoolExecutor, call: Callable[[], object], times: int) -> None:
+    for done in [pool.submit(call) for _ in range(times)]:
+        done.result()

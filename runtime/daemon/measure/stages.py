@@ -12,6 +12,7 @@ from edge_rnn.contract.bundle import Bundle
 from runtime.codecs.protocol import Decoded
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.batch import RecordBatch
+from runtime.core.column import Cells, as_column, lengths_of
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.measure.examples import VALUES, example_values
@@ -58,7 +59,7 @@ class StageFigures:
 def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float = 0.15) -> CodecFigures:
     """Decode inputs and encode outputs of one row each."""
     manifest = bundle.manifest
-    values = example_values(bundle, codec, records)
+    values = as_column(example_values(bundle, codec, records))
     decoder, encoder = make_decoder(codec, manifest), make_encoder(codec, manifest)
     generator = np.random.default_rng(0)
     outputs = [generator.standard_normal((records, *spec.row_shape)).astype(spec.dtype) for spec in manifest.outputs]
@@ -71,8 +72,8 @@ def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float 
         records,
         1e6 * decode.cpu_s / records,
         1e6 * encode.cpu_s / records,
-        sum(map(len, values)) / records,
-        sum(map(len, encoded)) / records,
+        int(values.lengths.sum()) / records,
+        int(lengths_of(encoded).sum()) / records,
     )
 
 
@@ -92,7 +93,7 @@ class _TimedDecoder(_Timed):
         self._inner = make_decoder(codec, bundle.manifest)
         self.name = self._inner.name
 
-    def decode(self, values: Sequence[bytes]) -> Decoded:
+    def decode(self, values: Cells) -> Decoded:
         began = time.process_time()
         decoded = self._inner.decode(values)
         self._add(began)
@@ -105,7 +106,7 @@ class _TimedEncoder(_Timed):
         self._inner = make_encoder(codec, bundle.manifest)
         self.name = self._inner.name
 
-    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> Cells:
         began = time.process_time()
         values = self._inner.encode(outputs, starts, lengths)
         self._add(began)
@@ -150,14 +151,13 @@ def stages(
     streams: int,
     records: int = 2048,
     seconds: float = 1.0,
-    threads: int = 1,
     limits: Limits | None = None,
 ) -> StageFigures:
     """Apply batches of ``records`` drawn evenly from ``streams`` streams, which all have a state, for ``seconds``.
 
     Raises `EngineError`.
     """
-    engine = open_cpu_engine(bundle, threads=threads)
+    engine = open_cpu_engine(bundle, tuned=True, threads=1)
     graph = _TimedStep(engine)
     engine.step = graph  # type: ignore[assignment]  # called alike
     timed, decoder, encoder = _TimedEngine(engine), _TimedDecoder(codec, bundle), _TimedEncoder(codec, bundle)
@@ -204,6 +204,6 @@ def _batch(numbers: np.ndarray, values: list[bytes], offset: int) -> RecordBatch
         offsets=np.arange(offset, offset + n),
         timestamps=np.full(n, -1, np.int64),
         keys=[b"s%07d" % number for number in ordered.tolist()],
-        values=[values[index % VALUES] for index in range(n)],
+        values=as_column([values[index % VALUES] for index in range(n)]),
         positions={},
     )
