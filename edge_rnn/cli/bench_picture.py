@@ -60,7 +60,7 @@ def _stages(canvas: Canvas, report: BenchReport) -> None:
         canvas.rect(left, y, (right - left) * cost / most, 20, "most" if cost == most else "bar")
         canvas.text(left + (right - left) * cost / most + 5, y + 14, f"{cost:.2f}", "note")
     y, limit, whole = 52 + 30 * len(costs) + 14, report.limit, report.end_to_end
-    canvas.text(560, y, f"What limits: {limit.stage}, {limit.alone_per_s:,.0f} events/s at most", "label")
+    canvas.text(560, y, f"What limits: {limit.stage}, in {limit.thread}: {limit.alone_per_s:,.0f} events/s", "label")
     canvas.text(560, y + 19, f"End to end: {whole.events_per_s:,.0f} events/s", "label")
     for index, advice in enumerate(report.advice):
         canvas.text(560 + 190 * (index % 2), y + 40 + 19 * (index // 2), f"{advice.setting} {advice.value}", "label")

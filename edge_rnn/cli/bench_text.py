@@ -73,8 +73,9 @@ def _stages(report: BenchReport) -> Iterator[str]:
 def _verdict(report: BenchReport) -> Iterator[str]:
     limit = report.limit
     yield (
-        f"\nwhat limits: {limit.stage}, {limit.stage_us:.2f} of {limit.total_us:.2f} us; alone it allows"
-        f" {limit.alone_per_s:,.0f} events/s, all stages overlapped on {limit.cores} cores {limit.overlapped_per_s:,.0f}"
+        f"\nwhat limits: {limit.stage}, {limit.stage_us:.2f} us, in {limit.thread}, {limit.thread_us:.2f} of"
+        f" {limit.total_us:.2f} us; that allows {limit.alone_per_s:,.0f} events/s, all stages overlapped on"
+        f" {limit.cores} cores {limit.overlapped_per_s:,.0f}"
     )
     tuning = report.tuning
     yield (

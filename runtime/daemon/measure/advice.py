@@ -20,6 +20,10 @@ MOST_CALL_MS = 20.0
 
 FEW_STREAMS = 4
 
+MODEL, LOOP = "the model's thread", "the loop"
+THREADS = {MODEL: ("decode", "streams", "model", "states", "encode"), LOOP: ("poll", "send", "commit")}
+"""What runs on which of a daemon's threads under load; the client's own threads are beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -32,14 +36,16 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """``stage`` takes longest: ``stage_us`` microseconds a record, of ``total_us`` in all.
+    """``stage`` costs most in the thread that takes longest, ``thread``: ``thread_us`` microseconds a record.
 
-    ``alone_per_s`` is what that stage alone allows, ``overlapped_per_s`` what all stages allow when they overlap
-    on ``cores`` cores. A broker on the same machine takes of these too; it is not in here.
+    ``total_us`` is that of all stages, ``alone_per_s`` what that thread allows, ``overlapped_per_s`` what all allow
+    when they overlap on ``cores`` cores. A broker on the same machine takes of these too; it is not in here.
     """
 
     stage: str
     stage_us: float
+    thread: str
+    thread_us: float
     total_us: float
     alone_per_s: float
     overlapped_per_s: float
@@ -62,17 +68,14 @@ def stage_costs(stage: StageFigures, transport: TransportFigures) -> dict[str, f
 
 
 def find_limit(stage: StageFigures, transport: TransportFigures, cores: int) -> Limit:
-    """Three stages may overlap: poll and decode, infer, encode and send; the slowest of them limits."""
+    """The daemon's two threads overlap under load, the slower one limits; see `THREADS`."""
     costs = stage_costs(stage, transport)
-    lanes = {
-        "poll and decode": costs["poll"] + costs["decode"],
-        "model": costs["streams"] + costs["model"] + costs["states"],
-        "encode, send and commit": costs["encode"] + costs["send"] + costs["commit"],
-    }
-    slowest = max(lanes, key=lanes.__getitem__)
+    spent = {thread: sum(costs[part] for part in parts) for thread, parts in THREADS.items()}
+    slowest = max(spent, key=spent.__getitem__)
+    largest = max(THREADS[slowest], key=costs.__getitem__)
     total = sum(costs.values())
-    alone = 1e6 / lanes[slowest]
-    return Limit(slowest, lanes[slowest], total, alone, min(alone, cores * 1e6 / total), cores)
+    alone = 1e6 / spent[slowest]
+    return Limit(largest, costs[largest], slowest, spent[slowest], total, alone, min(alone, cores * 1e6 / total), cores)
 
 
 def advise(
@@ -129,11 +132,11 @@ def advise_threads(cells: Sequence[ModelCell], threaded: Sequence[ModelCell], ba
     best = max(more, key=lambda cell: cell.steps_per_s)
     gain = best.steps_per_s / one.steps_per_s
     found = f"{best.threads} calls at once do {gain:.2f} x the steps of one, {batch} rows each"
-    if limit.stage != "model":
-        return Advice("--threads", 1, f"{found}, but {limit.stage} limits, not the model")
+    if limit.thread != MODEL:
+        return Advice("--threads", 1, f"{found}, but {limit.thread} limits ({limit.stage})")
     if gain < WORTH:
         return Advice("--threads", 1, f"{found}, for {best.threads} cores' time")
-    return Advice("--threads", best.threads, f"{found}, and the model limits")
+    return Advice("--threads", best.threads, f"{found}, and {limit.thread} limits")
 
 
 def advise_workers(limit: Limit, cores: int, threads: int) -> Advice:
@@ -144,7 +147,7 @@ def advise_workers(limit: Limit, cores: int, threads: int) -> Advice:
         gain = min((workers + 1) * limit.alone_per_s, whole) / rate
         if gain < WORTH or workers * threads >= cores:
             why = (
-                f"one does at most {limit.alone_per_s:,.0f} events/s ({limit.stage}), {cores} cores at most"
+                f"one does at most {limit.alone_per_s:,.0f} events/s ({limit.thread}), {cores} cores at most"
                 f" {whole:,.0f}; one more would bring {gain:.2f} x"
             )
             return Advice("--workers", workers, why)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runtime.daemon.measure.advice import (
+    LOOP,
+    MODEL,
     Limit,
     advise_batch,
     advise_chunk,
@@ -32,8 +34,8 @@ def stage(model_us: float) -> StageFigures:
     )
 
 
-def limit(stage_name: str = "model", alone: float = 1e5, total: float = 20.0) -> Limit:
-    return Limit(stage_name, 1e6 / alone, total, alone, alone, 2)
+def limit(thread: str = MODEL, alone: float = 1e5, total: float = 20.0) -> Limit:
+    return Limit("model", 1.0, thread, 1e6 / alone, total, alone, alone, 2)
 
 
 CELLS = [cell(1, 1, 60), cell(64, 1, 4.0), cell(256, 1, 3.0), cell(1024, 1, 2.95), cell(4096, 1, 5.0)]
@@ -58,7 +60,7 @@ def test_chunk_is_the_smallest_near_the_best_whose_call_is_short():
 
 @pytest.mark.parametrize(
     ("us", "limiting", "expected"),
-    [(1.7, "model", 2), (2.9, "model", 1), (1.7, "poll and decode", 1)],
+    [(1.7, MODEL, 2), (2.9, MODEL, 1), (1.7, LOOP, 1)],
     ids=["worth it", "brings nothing", "the model is not the limit"],
 )
 def test_threads_are_more_than_one_only_where_the_model_limits_and_they_bring_something(us, limiting, expected):
@@ -71,11 +73,12 @@ def test_workers_are_as_many_as_bring_something(alone, total, expected):
     assert advise_workers(limit(alone=alone, total=total), 2, 1).value == expected
 
 
-def test_limit_is_the_slowest_of_the_stages_that_overlap():
-    assert find_limit(stage(model_us=8.0), transport(), 2).stage == "model"
+def test_limit_is_the_slower_of_the_threads_that_overlap_and_its_largest_stage():
+    found = find_limit(stage(model_us=8.0), transport(), 2)
+    assert (found.thread, found.stage, found.thread_us) == (MODEL, "model", 10.0)
     found = find_limit(stage(model_us=2.0), transport(send_us=9.0), 2)
-    assert found.stage == "encode, send and commit"
-    assert found.overlapped_per_s <= 2e6 / found.total_us
+    assert (found.thread, found.stage, found.thread_us) == (LOOP, "send", 11.0)
+    assert found.overlapped_per_s == min(1e6 / 11.0, 2e6 / found.total_us)
 
 
 def test_shapes_stay_within_the_steps_of_a_call_and_take_one_step_without_a_time_axis():
