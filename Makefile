@@ -12,24 +12,30 @@ KAFKA_CACHE ?= .cache/kafka
 OUT ?= demo-out
 BENCH_OUT ?= bench-out
 QUIX := .cache/quix/.ready
+NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*.py)
 
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
 venv: $(STAMP) ## Create .venv and install the locked dependencies and this project
 
-$(STAMP): $(LOCK) pyproject.toml
+$(STAMP): $(LOCK) pyproject.toml $(NATIVE)
 	@echo "== creating $(VENV) with the locked dependencies (about 5 GB: torch brings CUDA's libraries)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(UV) pip sync --quiet $(LOCK)
 	@$(UV) pip install --quiet --no-deps --editable .
+	@if command -v cc >/dev/null; then $(UV) pip install --quiet --no-deps ./runtime/native; \
+	else echo "== no C compiler: --client confluent does without its native part, and is slower"; fi
 	@touch $@
+
+native: $(STAMP) ## Build the optional native wheel of --client confluent (a C compiler); dist/
+	@$(UV) build --quiet --wheel --out-dir dist runtime/native
 
 demo: $(STAMP) ## Train, export, verify, stream, kill, recover; ends with a page to look at (OUT=demo-out)
 	@$(BIN)/edge-rnn demo --out $(OUT)
