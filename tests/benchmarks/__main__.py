@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -64,6 +65,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="how often each contestant runs [3; quick: 1]")
     parser.add_argument("--out", type=Path, default=Path("bench-out"), help="where the report goes [bench-out]")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     names = given.only or (QUICK if given.quick else list(CASES))
     began, took = time.time(), {}
     if "systems" in names:
