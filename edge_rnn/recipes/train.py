@@ -39,7 +39,8 @@ def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
         features=recipe.features,
         labels=recipe.labels,
     )
-    model.scaler.fit(parts.train.x)
+    if model.scaler is not None:
+        model.scaler.fit(parts.train.rows())
     if model.output_scaler is not None:
         model.output_scaler.fit(parts.train.target)
     return model

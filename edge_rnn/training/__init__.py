@@ -4,7 +4,7 @@ Everything here works on any module with ``forward(x, state) -> (y, state)`` who
 of tensors; ``edge_rnn.models`` builds such modules.
 """
 
-from edge_rnn.training.data import Sequences
+from edge_rnn.training.data import Prompt, Sequences
 from edge_rnn.training.early import EarlyStopping
 from edge_rnn.training.loop import History, evaluate, fit
 from edge_rnn.training.optimisers import OPTIMISERS, make_optimiser
@@ -21,6 +21,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "Progress",
+    "Prompt",
     "Sequences",
     "Settings",
     "Silent",

@@ -74,8 +74,8 @@ def evaluate(model: nn.Module, sequences: Sequences, loss: Loss, *, last_only: b
     """Mean loss over whole sequences without training; with ``last_only`` of their last step."""
     model.eval()
     with torch.no_grad():
-        y, _ = model(sequences.x)
-        return float(loss(y[-1:], sequences.target[-1:]) if last_only else loss(y, sequences.target))
+        whole = next(iter(chunks(model, sequences, sequences.steps, last_only=last_only)))
+        return float(loss(whole.y, whole.target))
 
 
 def _epoch(
@@ -88,7 +88,7 @@ def _epoch(
             value = loss(chunk.y, chunk.target)
             optimiser.zero_grad()
             (value + penalty(model, settings.l1, settings.l2)).backward()  # type: ignore[no-untyped-call]
-            clip_gradient(model, settings.clip_norm)
+            clip_gradient(model, settings.clip_norm, settings.clip_value)
             optimiser.step()
             steps = chunk.y.shape[0] * chunk.y.shape[1]
             total += float(value.detach()) * steps
@@ -96,11 +96,15 @@ def _epoch(
     return total / weight
 
 
-def clip_gradient(model: nn.Module, norm: float) -> None:
-    """Scale the gradient down to ``norm`` if its 2-norm is above; 0 leaves it alone.
+def clip_gradient(model: nn.Module, norm: float, value: float = 0.0) -> None:
+    """Bound the gradient: each entry to ``[-value, value]``, then scaled down if its 2-norm is above ``norm``.
 
-    R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    0 leaves it alone. By value: T. Mikolov, "Statistical language models based on neural networks"
+    (2012); by norm: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent
+    neural networks" (2013).
     """
+    if value > 0:
+        nn.utils.clip_grad_value_(model.parameters(), value)
     if norm > 0:
         nn.utils.clip_grad_norm_(model.parameters(), norm)
 

@@ -48,7 +48,8 @@ def write_run(
     ``score`` is kept in ``model.json`` as it is; ``more`` holds further files by name. Raises `UsageError` when ``path`` is something
     else than a run or cannot be written.
     """
-    title = f"{recipe or model.name}: {model.name}, {settings.layers} x {settings.hidden}"
+    widths = settings.hidden if isinstance(settings.hidden, tuple) else (settings.hidden,) * settings.layers
+    title = f"{recipe or model.name}: {model.name}, {' + '.join(map(str, widths))} units"
     files = {
         HISTORY: json.dumps(dataclasses.asdict(history), indent=2).encode() + b"\n",
         CURVES: draw_curves(history, title),
