@@ -15,21 +15,25 @@ MISSING = "training needs {name}, which is not installed; install it: pip instal
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="Recipe: activity or weather.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe, e.g. activity; a wrong one is answered with the list.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; an earlier run is replaced.")],
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeat.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same weights.")] = 0,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Look at the gradient step by step back, for every cell.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a recurrent network by a recipe and write the run: model, weights, curves, score.
 
     Example: edge-rnn train activity -o run --set cell=lstm --set hidden=48
 
-    Settings: cell (elman, jordan, lstm, gru), hidden, layers, dropout, activation (tanh, relu,
-    sigmoid), loss_on (all, last), optimiser (adam, rmsprop, sgd), learning_rate, momentum, l1, l2,
-    clip_norm, chunk, batch, epochs, patience.
+    Settings: cell (elman, jordan, lstm, gru), hidden (128 or, a width a layer, 128,64), layers,
+    embedding, dropout, inner_dropout, activation (tanh, relu, sigmoid), bidirectional, loss_on
+    (all, last), optimiser (adam, rmsprop, sgd), learning_rate, momentum, l1, l2, clip_norm,
+    clip_value, chunk, batch, epochs, patience.
     """
     from edge_rnn.recipes import check_name
 
@@ -47,7 +51,7 @@ def command(
 
     chosen = find_recipe(recipe)
     settings = override(chosen.settings, given)
-    outcome = train_run(chosen, output, settings, seed=seed, progress=progress_for(sys.stderr))
+    outcome = train_run(chosen, output, settings, seed=seed, progress=progress_for(sys.stderr), diagnose=diagnose)
     score = outcome.score
     if as_json:
         result = {
@@ -61,10 +65,20 @@ def command(
             "epochs": len(outcome.history.train),
             "seconds": round(outcome.seconds, 2),
         }
+        if diagnose:
+            result["gradient"] = {
+                name: {"verdict": found.verdict, "factor": found.factor, "reach": found.reach}
+                for name, found in outcome.diagnoses.items()
+            }
         print(json.dumps(result))
         return
     print(f"{output}: {score}")
     print(f"baseline: {chosen.baseline}; {len(outcome.history.train)} epochs in {outcome.seconds:.1f} s")
+    if diagnose:
+        from edge_rnn.recipes.diagnosing import PICTURE, diagnosis_words
+
+        print(f"gradient, step by step back ({output / PICTURE}):")
+        print(diagnosis_words(outcome.diagnoses), end="")
     print(f"next: edge-rnn export {output} -o bundle")
 
 

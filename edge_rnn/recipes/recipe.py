@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import SequenceModel, Task
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
 
 
 class Stream(NamedTuple):
-    """A held-out sequence to play as a live stream: ``rows: float32[time, feature]``; ``label`` if it has one."""
+    """A held-out sequence to play as a live stream: ``rows: float32[time, feature]``; ``label`` if it has one.
+
+    Tokens are rows of one whole number, ``int64[time, 1]``.
+    """
 
     key: str
     rows: np.ndarray
@@ -61,7 +65,9 @@ class Recipe:
     """One task. ``load`` reads no more than its package's files; nothing is downloaded.
 
     ``loss`` makes the loss of a fitted model (a regression weighs by its output scaler);
-    ``score`` measures on the test part; ``streams`` gives that part as live streams.
+    ``score`` measures on the test part; ``streams`` gives that part as live streams. With a
+    ``vocabulary`` the one feature is a token; a model that makes text has ``generation``, and one
+    with an encoder a ``prompt_vocabulary``. ``gated``: the recipe must beat its baseline.
     """
 
     name: str
@@ -78,3 +84,7 @@ class Recipe:
     loss: Callable[[SequenceModel], Loss]
     score: Callable[[SequenceModel], Score]
     streams: Callable[[], list[Stream]]
+    vocabulary: tuple[str, ...] | None = None
+    prompt_vocabulary: tuple[str, ...] | None = None
+    generation: GenerationSpec | None = None
+    gated: bool = True

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_rnn.models import SequenceModel, build
+from edge_rnn.models import SequenceModel
 from edge_rnn.models.saving import check_target
 from edge_rnn.recipes import STREAMS
-from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
+from edge_rnn.recipes.diagnosing import diagnose_cells, diagnosis_files
+from edge_rnn.recipes.preparing import prepare
+from edge_rnn.recipes.recipe import Recipe, Score, Stream
 from edge_rnn.training import History, Progress, Settings, deterministic, fit, write_run
+from edge_rnn.training.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -23,33 +26,15 @@ class Outcome:
     history: History
     score: Score
     seconds: float
+    diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
 
 
-def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
-    """A fresh model whose scalers were fitted on the training part only."""
-    model = build(
-        settings.cell,
-        inputs=len(recipe.features),
-        outputs=len(recipe.labels),
-        hidden=settings.hidden,
-        layers=settings.layers,
-        dropout=settings.dropout,
-        activation=settings.activation,
-        task=recipe.task,
-        features=recipe.features,
-        labels=recipe.labels,
-    )
-    if model.scaler is not None:
-        model.scaler.fit(parts.train.rows())
-    if model.output_scaler is not None:
-        model.output_scaler.fit(parts.train.target)
-    return model
-
-
-def train(recipe: Recipe, settings: Settings, *, seed: int = 0, progress: Progress | None = None) -> Outcome:
+def train(
+    recipe: Recipe, settings: Settings, *, seed: int = 0, progress: Progress | None = None, diagnose: bool = False
+) -> Outcome:
     """Train ``recipe`` from a seed, on one thread; the same seed gives the same weights.
 
-    Raises `UsageError` for settings that do not go together, `EdgeRnnError` when it diverges.
+    ``diagnose`` looks at the gradient of every cell, too. Raises `UsageError` for settings that do not go together, `EdgeRnnError` when it diverges.
     """
     began = time.monotonic()
     with deterministic(seed):
@@ -57,15 +42,26 @@ def train(recipe: Recipe, settings: Settings, *, seed: int = 0, progress: Progre
         model = prepare(recipe, settings, parts)
         history = fit(model, parts.train, parts.validation, recipe.loss(model), settings, progress=progress)
         score = recipe.score(model)
-    return Outcome(model, history, score, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    found = diagnose_cells(recipe, settings, parts, model, seed=seed) if diagnose else {}
+    return Outcome(model, history, score, seconds, found)
 
 
 def train_run(
-    recipe: Recipe, path: Path | str, settings: Settings, *, seed: int = 0, progress: Progress | None = None
+    recipe: Recipe,
+    path: Path | str,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    diagnose: bool = False,
 ) -> Outcome:
     """Train and write the run directory ``path``. Raises `UsageError` before training when it cannot be written."""
     check_target(path)
-    outcome = train(recipe, settings, seed=seed, progress=progress)
+    outcome = train(recipe, settings, seed=seed, progress=progress, diagnose=diagnose)
+    more = {STREAMS: rows_of(recipe.streams(), recipe.features)}
+    if outcome.diagnoses:
+        more |= diagnosis_files(recipe, outcome.diagnoses)
     write_run(
         path,
         outcome.model,
@@ -75,7 +71,7 @@ def train_run(
         score=dataclasses.asdict(outcome.score),
         seed=seed,
         report=report(recipe, outcome, seed),
-        more={STREAMS: rows_of(recipe.streams(), recipe.features)},
+        more=more,
     )
     return outcome
 

@@ -47,7 +47,9 @@ class Diagnosis:
         steps = len(self.norms) - 1
         told = f"{self.verdict}: the gradient changes by a factor {self.factor:.3g} a step back"
         if self.verdict == "vanishing":
-            where = f"below a thousandth after {self.reach} steps" if self.reach <= steps else f"seen over {steps} steps"
+            where = (
+                f"below a thousandth after {self.reach} steps" if self.reach <= steps else f"seen over {steps} steps"
+            )
             return f"{told}, {where}; what lies further back is not learnt"
         if self.verdict == "exploding":
             return f"{told}, {self.norms[-1]:.3g} times as large {steps} steps back; clip it, or lower the weights"
@@ -82,8 +84,8 @@ def diagnose(model: nn.Module, x: Tensor, *, steps: int = 100) -> Diagnosis:
 
 
 def judge(norms: np.ndarray) -> Diagnosis:
-    """``norms[k]`` as measured k steps back. One that is no number counts as infinite."""
-    norms = np.nan_to_num(norms, nan=np.inf, posinf=np.finfo(np.float64).max)
+    """``norms[k]`` as measured k steps back. One that is not finite counts as the largest number."""
+    norms = np.where(np.isfinite(norms), norms, np.finfo(np.float64).max)
     relative = norms / max(norms[0], np.finfo(np.float64).tiny)
     gone = np.flatnonzero(relative < VANISHED)
     reach = int(gone[0]) if gone.size else len(norms)

@@ -119,7 +119,13 @@ def test_prompt_when_lengths_differ_then_the_decoder_begins_with_each_one_s_own_
 
 def test_encoder_decoder_when_trained_then_learns_to_turn_its_prompt_round():
     torch.manual_seed(0)
-    given = {"inputs": 1, "outputs": 6, "hidden": 24, "vocabulary": tuple("01234^"), "prompt_vocabulary": tuple("01234")}
+    given = {
+        "inputs": 1,
+        "outputs": 6,
+        "hidden": 24,
+        "vocabulary": tuple("01234^"),
+        "prompt_vocabulary": tuple("01234"),
+    }
     model = build("gru", task="classification", **given)
     source = torch.randint(5, (3, 400))
     target = source.flip(0)

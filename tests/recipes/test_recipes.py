@@ -11,7 +11,8 @@ from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.activity import LABELS, load, nearest_neighbour, recordings
 from edge_rnn.recipes.packaged import packaged_file
-from edge_rnn.recipes.train import prepare, train
+from edge_rnn.recipes.preparing import prepare
+from edge_rnn.recipes.train import train
 from edge_rnn.recipes.weather import FEATURES, TEMP_MAX, days, forecast, pairs
 
 SHORT = {"activity": {"epochs": 12}, "weather": {"epochs": 15}}
