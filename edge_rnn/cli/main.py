@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "run",
     "produce": "produce",
     "replay": "replay",
+    "generate": "generate",
     "doctor": "doctor",
 }
 """Command name to its module under ``edge_rnn.cli``; the module's ``command`` is the function."""

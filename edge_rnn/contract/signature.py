@@ -159,14 +159,15 @@ class GenerationSpec(_Spec, frozen=True):
     """How a model whose output is the next token makes text.
 
     ``unit`` says what a token of the vocabulary is: a character, or a word between spaces. ``begin``
-    stands before the first prompt and begins what follows a prompt graph; ``stop`` ends a reply; ``unknown`` stands
-    for what the vocabulary lacks (without one, such a prompt is refused).
+    comes first in a stream, or after a prompt graph; ``stop`` ends a reply; ``unknown`` stands for
+    what the vocabulary lacks. ``turns``: whether a prompt goes on from the turn before.
     """
 
     unit: Literal["character", "word"]
     begin: str
     stop: str | None = None
     unknown: str | None = None
+    turns: Literal["continue", "fresh"] = "continue"
 
 
 class PromptSpec(_Spec, frozen=True):

@@ -24,6 +24,10 @@ VANISHED = 1e-3
 """What part of the gradient at the last step still counts as reaching a step."""
 
 
+FLOOR = 1e-12
+"""Where the picture ends."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """``norms[k]`` is the mean norm of the last output's gradient k steps back, divided by that at 0 steps back.
@@ -97,16 +101,17 @@ def judge(norms: np.ndarray) -> Diagnosis:
 
 def draw_diagnoses(found: Mapping[str, Diagnosis], title: str) -> bytes:
     """The norms of all cells over the steps back, logarithmic, as the bytes of a PNG file."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for name, diagnosis in found.items():
-        norms = np.maximum(diagnosis.norms, 1e-30)
+        norms = np.maximum(diagnosis.norms, FLOOR / 10)
         axes.plot(range(len(norms)), norms, label=f"{name}: {diagnosis.verdict}, {diagnosis.factor:.3g} a step")
     axes.axhline(VANISHED, color="grey", linestyle=":", linewidth=1)
     axes.set_yscale("log")
     axes.set(xlabel="steps back from the last output", ylabel="gradient's norm, relative", title=title)
-    axes.legend(fontsize=8)
+    axes.set_ylim(bottom=FLOOR)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
     return picture.getvalue()
