@@ -48,7 +48,7 @@ def infer_input(module: nn.Module) -> InputSpec:
     if isinstance(module, SequenceModel):
         if module.scaler is None:
             return token_input("token", module.features, module.vocabulary)
-        width = module.scaler.mean.shape[0]
+        width = module.input_width
         axes, features = ("time", "batch"), module.features
     else:
         width, features = _first_width(module), None
@@ -79,7 +79,9 @@ def sample_input(spec: InputSpec, module: nn.Module, steps: int, batch: int, rng
         size = vocabulary_of(module) if spec.vocabulary is None else len(spec.vocabulary)
         return rng.integers(0, size, shape).astype(spec.dtype)
     value = rng.standard_normal(shape)
-    if isinstance(module, SequenceModel) and module.scaler is not None:
+    if isinstance(module, SequenceModel) and module.log_mel is not None:
+        value = 0.1 * value  # samples of sound lie in [-1, 1]
+    elif isinstance(module, SequenceModel) and module.scaler is not None:
         value = value * module.scaler.std.numpy() + module.scaler.mean.numpy()
     return value.astype(spec.dtype)
 

@@ -17,10 +17,12 @@ from edge_rnn.models.elman import elman
 from edge_rnn.models.encoder_decoder import EncoderDecoder
 from edge_rnn.models.gru import gru
 from edge_rnn.models.jordan import jordan
+from edge_rnn.models.log_mel import LogMel, LogMelArguments
 from edge_rnn.models.lstm import lstm
 from edge_rnn.models.regression import regression_head
 from edge_rnn.models.scaler import Scaler
 from edge_rnn.models.sequence import SequenceModel, Task
+from edge_rnn.models.watcher import Watcher
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Probability = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -47,7 +49,8 @@ class ModelArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ``inner_dropout`` that of the recurrent connection; ``activation`` is for elman and jordan.
     ``features`` and ``labels`` name the inputs and the outputs. With a ``vocabulary`` the one input
     is a token, read by an embedding of ``embedding`` numbers; a ``prompt_vocabulary`` makes an
-    `EncoderDecoder`.
+    `EncoderDecoder`, and ``watch`` a `Watcher` of its own inputs. With ``log_mel`` the inputs are
+    samples of sound.
     """
 
     inputs: Count
@@ -65,6 +68,8 @@ class ModelArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     prompt_vocabulary: tuple[str, ...] | None = None
     embedding: Count = 16
     generation: GenerationSpec | None = None
+    watch: bool = False
+    log_mel: LogMelArguments | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -89,9 +94,14 @@ def build(name: str, **arguments: Any) -> SequenceModel:
     output_scaler: Scaler | None = None
     width = given.widths[-1] * (2 if given.bidirectional else 1)
     read: dict[str, Any] = {"scaler": Scaler(given.inputs)}
+    width_in = given.inputs
+    if given.log_mel is not None:
+        width_in = given.log_mel.bands
+        read = {"log_mel": LogMel(given.log_mel), "scaler": Scaler(width_in)}
     if given.vocabulary is not None:
+        width_in = given.embedding
         read = {"embedding": nn.Embedding(len(given.vocabulary), given.embedding), "vocabulary": given.vocabulary}
-    layers = _layers(name, given, given.inputs if given.vocabulary is None else given.embedding)
+    layers = _layers(name, given, width_in)
     if given.task == "regression":
         head, output_scaler = regression_head(width, given.outputs)
     else:
@@ -110,6 +120,8 @@ def build(name: str, **arguments: Any) -> SequenceModel:
         "name": name,
         "arguments": msgspec.to_builtins(given),
     }
+    if given.watch:
+        return Watcher(**parts)
     if given.prompt_vocabulary is None:
         return SequenceModel(**parts)
     return EncoderDecoder(
@@ -149,4 +161,11 @@ def _check(name: str, given: ModelArguments) -> None:
         raise UsageError(
             f"model {name!r}: a prompt_vocabulary needs a vocabulary and layers of one direction; give inputs=1,"
             " vocabulary and no bidirectional"
+        )
+    if given.log_mel is not None and (given.log_mel.window != given.inputs or given.vocabulary is not None):
+        raise UsageError(f"model {name!r}: log_mel takes {given.log_mel.window} samples; give that many inputs")
+    if given.watch and (given.task != "regression" or given.outputs != given.inputs or given.bidirectional):
+        raise UsageError(
+            f"model {name!r}: watch forecasts its own inputs; give task 'regression', outputs={given.inputs} and no"
+            " bidirectional"
         )

@@ -1,6 +1,6 @@
 """The model that every recipe trains: what reads the input, recurrent layers, head, output scaler.
 
-An exporter walks exactly this: ``scaler`` (`Scaler`) or, for tokens, ``embedding`` (`nn.Embedding`),
+An exporter walks exactly this: ``log_mel`` (`LogMel`, for sound), ``scaler`` (`Scaler`) or, for tokens, ``embedding`` (`nn.Embedding`),
 ``layers`` (a `nn.ModuleList` of one-layer `nn.LSTM`, `nn.GRU`, `nn.RNN`, `ElmanSigmoid`,
 `JordanLayer` or `Bidirectional`), ``dropout`` (nothing in inference), ``head`` (`nn.Linear`),
 ``output_scaler`` (`Scaler` or ``None``).
@@ -19,6 +19,7 @@ from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models.bidirectional import Bidirectional
 from edge_rnn.models.dropout import LockedDropout
 from edge_rnn.models.layers import run_layer, state_kinds, state_width
+from edge_rnn.models.log_mel import LogMel
 from edge_rnn.models.scaler import Scaler
 
 Task = Literal["regression", "classification"]
@@ -38,6 +39,7 @@ class SequenceModel(nn.Module):
     def __init__(
         self,
         *,
+        log_mel: LogMel | None = None,
         scaler: Scaler | None = None,
         embedding: nn.Embedding | None = None,
         layers: list[nn.Module],
@@ -53,10 +55,11 @@ class SequenceModel(nn.Module):
         name: str = "",
         arguments: dict[str, Any] | None = None,
     ) -> None:
-        """Give a ``scaler`` for numbers or an ``embedding`` for tokens."""
+        """Give a ``scaler`` for numbers, behind a ``log_mel`` for sound, or an ``embedding`` for tokens."""
         super().__init__()
         if (scaler is None) == (embedding is None):
             raise ValueError("give either a scaler or an embedding")
+        self.log_mel = log_mel
         self.scaler = scaler
         self.embedding = embedding
         self.layers = nn.ModuleList(layers)
@@ -71,6 +74,13 @@ class SequenceModel(nn.Module):
         self.generation = generation
         self.name = name
         self.arguments: dict[str, Any] = dict(arguments or {})
+
+    @property
+    def input_width(self) -> int:
+        """Numbers in each step's input; tokens are one."""
+        if self.log_mel is not None:
+            return self.log_mel.spectrum.shape[0]
+        return 1 if self.scaler is None else self.scaler.mean.shape[0]
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -111,7 +121,11 @@ class SequenceModel(nn.Module):
         if self.embedding is not None:
             return torch.as_tensor(self.dropout(self.embedding(x)))
         assert self.scaler is not None
-        return torch.as_tensor(self.scaler(x))
+        return torch.as_tensor(self.scaler(self.heard(x)))
+
+    def heard(self, x: Tensor) -> Tensor:
+        """What the scaler takes of the input: the input itself, or its log-mel energies."""
+        return x if self.log_mel is None else torch.as_tensor(self.log_mel(x))
 
     def _run_layers(
         self, layers: Iterable[nn.Module], sequence: Tensor, state: State, lengths: Tensor | None

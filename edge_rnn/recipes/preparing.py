@@ -12,7 +12,7 @@ def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
     model = build(
         settings.cell,
         inputs=len(recipe.features),
-        outputs=len(recipe.labels),
+        outputs=len(recipe.features if recipe.watch else recipe.labels),
         hidden=settings.hidden,
         layers=settings.layers,
         embedding=settings.embedding,
@@ -20,15 +20,17 @@ def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
         inner_dropout=settings.inner_dropout,
         activation=settings.activation,
         bidirectional=settings.bidirectional,
-        task=recipe.task,
+        task="regression" if recipe.watch else recipe.task,
         features=recipe.features,
-        labels=recipe.labels,
+        labels=None if recipe.watch else recipe.labels,
         vocabulary=recipe.vocabulary,
         prompt_vocabulary=recipe.prompt_vocabulary,
         generation=recipe.generation,
+        watch=recipe.watch,
+        log_mel=recipe.log_mel,
     )
     if model.scaler is not None:
-        model.scaler.fit(parts.train.rows())
+        model.scaler.fit(model.heard(parts.train.rows()))
     if model.output_scaler is not None:
         model.output_scaler.fit(parts.train.target)
     return model

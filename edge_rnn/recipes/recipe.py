@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_rnn.contract.signature import GenerationSpec
-from edge_rnn.models import SequenceModel, Task
+from edge_rnn.models import LogMelArguments, SequenceModel, Task
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
 
@@ -67,7 +67,8 @@ class Recipe:
     ``loss`` makes the loss of a fitted model (a regression weighs by its output scaler);
     ``score`` measures on the test part; ``streams`` gives that part as live streams. With a
     ``vocabulary`` the one feature is a token; a model that makes text has ``generation``, and one
-    with an encoder a ``prompt_vocabulary``. ``gated``: the recipe must beat its baseline.
+    with an encoder a ``prompt_vocabulary``. ``watch``: the model is a `Watcher`, calibrated on the
+    validation part. ``prompts`` gives some that were held out. ``gated``: the recipe must beat its baseline.
     """
 
     name: str
@@ -87,4 +88,7 @@ class Recipe:
     vocabulary: tuple[str, ...] | None = None
     prompt_vocabulary: tuple[str, ...] | None = None
     generation: GenerationSpec | None = None
+    watch: bool = False
+    log_mel: LogMelArguments | None = None
     gated: bool = True
+    prompts: Callable[[], list[str]] = list

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_rnn.models import SequenceModel
+from edge_rnn.models import SequenceModel, Watcher
 from edge_rnn.models.saving import check_target
-from edge_rnn.recipes import STREAMS
+from edge_rnn.recipes import PROMPTS, STREAMS
 from edge_rnn.recipes.diagnosing import diagnose_cells, diagnosis_files
 from edge_rnn.recipes.preparing import prepare
 from edge_rnn.recipes.recipe import Recipe, Score, Stream
@@ -41,6 +41,8 @@ def train(
         parts = recipe.load()
         model = prepare(recipe, settings, parts)
         history = fit(model, parts.train, parts.validation, recipe.loss(model), settings, progress=progress)
+        if isinstance(model, Watcher):
+            model.calibrate(parts.validation.x)
         score = recipe.score(model)
     seconds = time.monotonic() - began
     found = diagnose_cells(recipe, settings, parts, model, seed=seed) if diagnose else {}
@@ -59,7 +61,11 @@ def train_run(
     """Train and write the run directory ``path``. Raises `UsageError` before training when it cannot be written."""
     check_target(path)
     outcome = train(recipe, settings, seed=seed, progress=progress, diagnose=diagnose)
-    more = {STREAMS: rows_of(recipe.streams(), recipe.features)}
+    more = {}
+    if streams := recipe.streams():
+        more[STREAMS] = rows_of(streams, recipe.features)
+    if prompts := recipe.prompts():
+        more[PROMPTS] = "".join(f"{prompt}\n" for prompt in prompts).encode()
     if outcome.diagnoses:
         more |= diagnosis_files(recipe, outcome.diagnoses)
     write_run(

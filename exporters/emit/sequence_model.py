@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from edge_rnn.contract.errors import ExportRefused
-from edge_rnn.models import Bidirectional, EncoderDecoder, SequenceModel
+from edge_rnn.models import Bidirectional, EncoderDecoder, LogMel, SequenceModel
 from exporters.emit.registry import Emission, Value, describe, emit, emits
 
 
@@ -11,6 +15,8 @@ from exporters.emit.registry import Emission, Value, describe, emit, emits
 def emit_sequence_model(emission: Emission, module: SequenceModel, path: str, value: Value) -> Value:
     """Scaler or embedding, layers, head, output scaler; states are named as the model names them, ``rnn.N.h``."""
     prefix = f"{path}." if path else ""
+    if module.log_mel is not None:
+        value = emit(emission, module.log_mel, f"{prefix}log_mel", value)
     if module.embedding is not None:
         value = emit(emission, module.embedding, f"{prefix}embedding", value)
     elif module.scaler is not None:
@@ -28,6 +34,18 @@ def emit_prompt(emission: Emission, module: EncoderDecoder, value: Value) -> Non
     value = emit(emission, module.prompt_embedding, "prompt_embedding", value)
     for index, layer in enumerate(module.prompt_layers):
         value = emit(emission, layer, f"rnn.{index}", value)
+
+
+@emits(LogMel)
+def emit_log_mel(emission: Emission, module: LogMel, path: str, value: Value) -> Value:
+    """Two products, a square and a logarithm."""
+    graph = emission.graph
+    both = graph.op("MatMul", [value.name, emission.weight(module.spectrum, f"{path}.spectrum")], hint=path)
+    square = graph.op("Mul", [both, both], hint=path)
+    energy = graph.op("MatMul", [square, emission.weight(module.mel, f"{path}.mel")], hint=path)
+    floor = graph.constant(np.asarray(module.FLOOR, np.float32), f"{path}.floor")
+    name = graph.op("Log", [graph.op("Add", [energy, floor], hint=path)], hint=path)
+    return replace(value, name=name, shape=(*value.shape[:-1], module.mel.shape[1]))
 
 
 @emits(Bidirectional)

@@ -1,0 +1,157 @@
+"""Which words are names, places, dates, sums? A tag for every word of an order or a message.
+
+Data: sentences made here, by `made`, from templates and lists of words below; nothing is copied
+from anywhere. The test uses templates and names (of people, firms and places) that the training
+part has not: what is learnt is how a word stands among others. Unknown words are one token for
+each of a few shapes: capitalised, number, other.
+
+A tag is said when the word is read, so it sees the words before and not those behind: it streams.
+The baseline tags a word as it was tagged most often in the training part, by its token alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import torch
+
+from edge_rnn.models import SequenceModel
+from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.language import rows_of_tokens
+from edge_rnn.recipes.padding import side_by_side
+from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.tagging_words import FILLERS, HELD_OUT_TEMPLATES, TEMPLATES
+from edge_rnn.training import Sequences, Settings
+
+LABELS = ("other", "person", "firm", "place", "date", "sum")
+SHAPES = ("<capital>", "<number>", "<word>")
+SIZES = {"train": 3000, "validation": 400, "test": 800}
+SEEDS = {"train": 101, "validation": 102, "test": 103}
+KNOWN_NAMES = 0.5
+"""Of the training names this share is in the vocabulary; the others are seen by their shape alone, as at test."""
+STREAMS = 60
+
+Tagged = list[tuple[str, int]]
+
+
+@cache
+def made(part: str) -> list[Tagged]:
+    """``train``, ``validation`` or ``test``: sentences of words with their tags' numbers.
+
+    The generator: a template is drawn, then a filler for each of its slots, all uniformly, from
+    numpy's PCG64 with the part's seed. The test draws from the held-out templates and fillers.
+    """
+    rng = np.random.default_rng(SEEDS[part])
+    templates = HELD_OUT_TEMPLATES if part == "test" else TEMPLATES
+    found = []
+    for _ in range(SIZES[part]):
+        sentence: Tagged = []
+        for word in templates[rng.integers(len(templates))].split():
+            if word.startswith("{"):
+                label = word.strip("{}")
+                train, held_out = FILLERS[label]
+                fillers = held_out if part == "test" else train
+                filler = fillers[rng.integers(len(fillers))]
+                sentence += [(one, LABELS.index(label)) for one in filler.split()]
+            else:
+                sentence.append((word, 0))
+        found.append(sentence)
+    return found
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """The shapes, then the words of the training part; of the names only a part, so that shapes are learnt."""
+    words = sorted({(word, tag) for sentence in made("train") for word, tag in sentence})
+    names = [word for word, tag in words if LABELS[tag] in ("person", "firm", "place")]
+    hidden = {name for i, name in enumerate(names) if i % 2 >= 2 * KNOWN_NAMES}
+    return (*SHAPES, *sorted({word for word, _ in words} - hidden - {word for word, _ in words if word[0].isdigit()}))
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    return {word: i for i, word in enumerate(vocabulary())}
+
+
+def token(word: str) -> int:
+    """A word's number; that of its shape if it is unknown."""
+    shape = SHAPES[0] if word[0].isupper() else SHAPES[1] if word[0].isdigit() else SHAPES[2]
+    return _numbers().get(word, SHAPES.index(shape))
+
+
+def _sequences(part: str) -> Sequences:
+    xs = [np.array([token(word) for word, _ in sentence], np.int64) for sentence in made(part)]
+    return side_by_side(xs, [np.array([tag for _, tag in sentence], np.int64) for sentence in made(part)])
+
+
+def load() -> Parts:
+    """Sentences of unequal length, a tag a word."""
+    return Parts(_sequences("train"), _sequences("validation"))
+
+
+def f1(found: list[int], truth: list[int]) -> float:
+    """F1 over the words that have or get a tag: the harmonic mean of precision and recall."""
+    right = sum(a == b != 0 for a, b in zip(found, truth, strict=True))
+    return 2 * right / max(1, sum(a != 0 for a in found) + sum(b != 0 for b in truth))
+
+
+@cache
+def baseline() -> float:
+    """F1 of each token's most frequent tag."""
+    counts: dict[int, Counter[int]] = {}
+    for sentence in made("train"):
+        for word, tag in sentence:
+            counts.setdefault(token(word), Counter())[tag] += 1
+    pairs = [(token(word), tag) for sentence in made("test") for word, tag in sentence]
+    found = [counts[number].most_common(1)[0][0] if number in counts else 0 for number, _ in pairs]
+    return f1(found, [tag for _, tag in pairs])
+
+
+def score(model: SequenceModel) -> Score:
+    """F1 over the words of the test sentences."""
+    test = _sequences("test")
+    assert test.lengths is not None
+    inside = torch.arange(test.steps)[:, None] < test.lengths
+    with torch.no_grad():
+        y, _ = model.eval()(test.x)
+    value = f1(y[inside].argmax(-1).tolist(), test.target[inside].tolist())
+    return Score("F1", value, baseline(), higher_is_better=True)
+
+
+def streams() -> list[Stream]:
+    """Some test sentences, a word a step."""
+    return [
+        Stream(f"message-{i:02d}", rows_of_tokens([token(word) for word, _ in sentence]), None)
+        for i, sentence in enumerate(made("test")[:STREAMS])
+    ]
+
+
+RECIPE = Recipe(
+    name="tagging",
+    purpose="tag people, firms, places, dates and sums in messages, word by word",
+    source="made by the recipe's own generator from templates; test templates and names are held out",
+    licence="Apache-2.0 (this project)",
+    baseline="each word's most frequent tag",
+    measured=Measured(scores=(), baseline=0.0),
+    task="classification",
+    features=("word",),
+    labels=LABELS,
+    vocabulary=vocabulary(),
+    settings=Settings(
+        cell="lstm",
+        hidden=48,
+        embedding=24,
+        dropout=0.3,
+        chunk=32,
+        batch=50,
+        learning_rate=0.004,
+        epochs=12,
+        patience=4,
+    ),
+    load=load,
+    loss=lambda _: class_error,
+    score=score,
+    streams=streams,
+)
