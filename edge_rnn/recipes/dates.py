@@ -23,7 +23,7 @@ from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import EncoderDecoder, SequenceModel
 from edge_rnn.models.classification import class_error
 from edge_rnn.recipes.padding import pad
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score
+from edge_rnn.recipes.recipe import Parts, Recipe, Score
 from edge_rnn.training import Prompt, Sequences, Settings
 
 END = "<end>"
@@ -152,7 +152,6 @@ def recipe() -> Recipe:
         source="dates written out by the package Babel (Unicode CLDR locale data)",
         licence="BSD-3-Clause (package Babel); CLDR: Unicode-3.0",
         baseline="the translation of the most alike training sentence",
-        measured=Measured(scores=(), baseline=0.0),
         task="classification",
         features=("character",),
         labels=french,
@@ -160,7 +159,15 @@ def recipe() -> Recipe:
         prompt_vocabulary=english,
         generation=GenerationSpec(unit="character", begin=END, stop=END, turns="fresh"),
         settings=Settings(
-            cell="gru", hidden=128, embedding=24, chunk=64, batch=64, learning_rate=0.003, epochs=8, patience=5
+            cell="lstm",
+            hidden=128,
+            embedding=16,
+            l2=0.0005,
+            chunk=64,
+            batch=64,
+            learning_rate=0.003,
+            epochs=10,
+            patience=5,
         ),
         load=load,
         loss=lambda _: class_error,

@@ -17,7 +17,7 @@ from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
 from edge_rnn.recipes.packaged import packaged_file
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
 
 FEATURES = tuple(f"pixel_{i}" for i in range(8))
@@ -83,15 +83,14 @@ RECIPE = Recipe(
     source="optical recognition of handwritten digits (UCI), as shipped in the package scikit-learn",
     licence="BSD-3-Clause (package scikit-learn, which ships the file); UCI: CC BY 4.0",
     baseline="the digit whose mean training image is nearest",
-    measured=Measured(scores=(), baseline=0.0),
     task="classification",
     features=FEATURES,
     labels=LABELS,
     settings=Settings(
-        cell="lstm",
+        cell="gru",
         hidden=64,
-        layers=2,
-        dropout=0.2,
+        inner_dropout=0.1,
+        l2=0.001,
         loss_on="last",
         chunk=8,
         batch=32,

@@ -18,7 +18,7 @@ import torch
 
 from edge_rnn.models import LogMel, LogMelArguments, SequenceModel
 from edge_rnn.models.classification import class_error
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.recipes.speech import RATE as SPOKEN_RATE
 from edge_rnn.recipes.speech import speech
 from edge_rnn.training import Sequences, Settings
@@ -132,7 +132,6 @@ RECIPE = Recipe(
     source="made by the recipe's own generator with espeak-ng, inside the package espeakng-loader",
     licence="the clips: Apache-2.0 (this project); espeak-ng: GPL-3.0-or-later; espeakng-loader: MIT",
     baseline="the training clip with the nearest log-mel picture",
-    measured=Measured(scores=(), baseline=0.0),
     task="classification",
     features=tuple(f"sample_{i:03d}" for i in range(HOP + CONTEXT)),
     labels=LABELS,
@@ -142,6 +141,7 @@ RECIPE = Recipe(
         hidden=64,
         dropout=0.2,
         inner_dropout=0.2,
+        l2=0.001,
         loss_on="last",
         chunk=34,
         batch=16,

@@ -26,7 +26,7 @@ from edge_rnn.recipes.language import (
     rows_of_tokens,
 )
 from edge_rnn.recipes.packaged import packaged_file
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Settings
 
 END = "<end>"
@@ -96,7 +96,6 @@ def recipe() -> Recipe:
         source="Ryan's Mammoth Collection (1883) in ABC, as shipped in the package music21",
         licence="the tunes: public domain; the transcriptions by J. Chambers state none, music21 ships them by permission",
         baseline="4-gram model of signs, Witten-Bell smoothing, fitted on the same tunes",
-        measured=Measured(scores=(), baseline=0.0),
         task="classification",
         features=("note",),
         labels=vocabulary,
@@ -107,6 +106,7 @@ def recipe() -> Recipe:
             hidden=128,
             embedding=32,
             dropout=0.3,
+            l2=0.0001,
             chunk=64,
             batch=32,
             learning_rate=0.005,

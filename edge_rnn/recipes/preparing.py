@@ -32,5 +32,5 @@ def prepare(recipe: Recipe, settings: Settings, parts: Parts) -> SequenceModel:
     if model.scaler is not None:
         model.scaler.fit(model.heard(parts.train.rows()))
     if model.output_scaler is not None:
-        model.output_scaler.fit(parts.train.target)
+        model.output_scaler.fit(parts.train.target_rows())
     return model

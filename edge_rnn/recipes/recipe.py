@@ -53,14 +53,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the recipe reached on its test part, seeds 0 to 4 in order, and the baseline there."""
-
-    scores: tuple[float, ...]
-    baseline: float
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One task. ``load`` reads no more than its package's files; nothing is downloaded.
 
@@ -76,7 +68,6 @@ class Recipe:
     source: str
     licence: str
     baseline: str
-    measured: Measured
     task: Task
     features: tuple[str, ...]
     labels: tuple[str, ...]

@@ -24,7 +24,7 @@ from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
 from edge_rnn.recipes.language import frequent, rows_of_tokens
 from edge_rnn.recipes.padding import side_by_side
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.recipes.sdist import from_source
 from edge_rnn.training import Sequences, Settings
 
@@ -126,7 +126,6 @@ def recipe() -> Recipe:
         source="film review sentences rated for VADER, in the source distribution of vaderSentiment 3.3.2",
         licence="MIT (package vaderSentiment); the sentences are quotations from reviews",
         baseline="sum of the valences of VADER's lexicon",
-        measured=Measured(scores=(), baseline=0.0),
         task="classification",
         features=("word",),
         labels=LABELS,
@@ -136,6 +135,7 @@ def recipe() -> Recipe:
             hidden=64,
             embedding=48,
             dropout=0.5,
+            l2=0.0001,
             loss_on="last",
             chunk=64,
             batch=64,

@@ -22,7 +22,7 @@ from edge_rnn.models import SequenceModel
 from edge_rnn.models.regression import squared_error
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.padding import side_by_side
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
 
@@ -102,7 +102,6 @@ RECIPE = Recipe(
     source="stocks (monthly closes of five shares, 2000-2010), as shipped in the package vega_datasets",
     licence="package vega_datasets: MIT; the file itself states no licence",
     baseline="persistence: next month's close is this month's",
-    measured=Measured(scores=(), baseline=0.0),
     task="regression",
     features=FEATURES,
     labels=LABELS,

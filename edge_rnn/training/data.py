@@ -54,6 +54,11 @@ class Sequences:
         """All steps that there are, ``[n, ...]``: what a scaler is fitted on."""
         return self.x.flatten(0, 1) if self.lengths is None else self.x[within(self.lengths, 0, self.steps)]
 
+    def target_rows(self) -> Tensor:
+        """The targets of all steps that there are, ``[n, ...]``."""
+        lengths = self.lengths
+        return self.target.flatten(0, 1) if lengths is None else self.target[within(lengths, 0, self.steps)]
+
     def pick(self, which: Tensor) -> Sequences:
         """The sequences of numbers ``which: int64[n]``, in that order, cut to the longest of them."""
         lengths = None if self.lengths is None else self.lengths[which]
