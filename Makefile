@@ -14,7 +14,7 @@ OUT ?= demo-out
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka lock clean
+.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka recipes lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -68,6 +68,9 @@ wheel: $(STAMP) ## Build the wheel into dist/
 
 bench: $(STAMP) kafka ## Throughput on Kafka beside peer loops, in one run
 	@$(BIN)/python -m tests.benchmarks.throughput --json bench-out/throughput.json
+
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about half an hour)
+	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }

@@ -21,7 +21,7 @@ from exporters.source import Source
 SHORT = {
     "activity": {"epochs": 12},
     "cartpole": {"epochs": 3},
-    "dates": {"epochs": 3, "batch": 32, "learning_rate": 0.006},
+    "dates": {"epochs": 3, "batch": 32, "hidden": 96, "learning_rate": 0.006},
     "digits": {"epochs": 8},
     "heartbeat": {"epochs": 12},
     "keyword": {"epochs": 8},
