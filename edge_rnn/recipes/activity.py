@@ -101,7 +101,9 @@ RECIPE = Recipe(
     task="classification",
     features=FEATURES,
     labels=LABELS,
-    settings=Settings(cell="gru", hidden=32, layers=2, dropout=0.3, chunk=10, batch=8, learning_rate=0.005, epochs=60),
+    settings=Settings(
+        cell="gru", hidden=32, layers=2, dropout=0.3, l2=0.0001, chunk=10, batch=8, learning_rate=0.005, epochs=60
+    ),
     load=load,
     loss=lambda _: class_error,
     score=score,

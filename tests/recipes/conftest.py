@@ -21,16 +21,16 @@ from exporters.source import Source
 SHORT = {
     "activity": {"epochs": 12},
     "cartpole": {"epochs": 3},
-    "dates": {"epochs": 3, "batch": 32, "hidden": 96, "learning_rate": 0.006},
+    "dates": {"epochs": 4, "l2": 0.0},
     "digits": {"epochs": 8},
     "heartbeat": {"epochs": 12},
-    "keyword": {"epochs": 8},
-    "music": {"epochs": 3, "hidden": 64, "learning_rate": 0.01},
+    "keyword": {"epochs": 16},
+    "music": {"epochs": 5, "hidden": 96, "learning_rate": 0.01, "dropout": 0.0},
     "sentiment": {"epochs": 5, "hidden": 32, "learning_rate": 0.004},
     "speaker": {"epochs": 25},
     "stocks": {"epochs": 3},
     "tagging": {"epochs": 4},
-    "text": {"epochs": 1, "hidden": 96, "learning_rate": 0.008},
+    "text": {"epochs": 1, "hidden": 112, "learning_rate": 0.008, "batch": 8},
     "weather": {"epochs": 15},
 }
 """Settings of the shortened form, in which each recipe must beat its baseline, too."""
