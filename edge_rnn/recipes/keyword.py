@@ -51,9 +51,18 @@ SOUND = LogMelArguments(rate=RATE, window=HOP + CONTEXT, bands=24)
 STREAMS = 40
 
 
-@cache
 def clips(part: str) -> tuple[np.ndarray, np.ndarray]:
     """``train``, ``validation`` or ``test``: ``int16[clip, sample]`` and classes ``int64[clip]``. Raises as `speech` does."""
+    return _every_clip()[part]
+
+
+@cache
+def _every_clip() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """All parts in this order: what espeak-ng says depends a little on what it said before."""
+    return {part: _made(part) for part in VOICES}
+
+
+def _made(part: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(SEEDS[part])
     found, labels = [], []
     for voice in VOICES[part]:

@@ -16,6 +16,8 @@ RATE = 22050
 RETRIEVAL, SPEED, PITCH = 1, 1, 3
 """Numbers of espeak-ng's interface: give samples back; the parameters words a minute and pitch (0 to 100)."""
 
+SEED = 1
+
 Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -44,6 +46,7 @@ class Speech:
             raise EdgeRnnError(f"espeak-ng has no voice {voice!r}; install espeakng-loader again")
         self._library.espeak_SetParameter(SPEED, speed, 0)
         self._library.espeak_SetParameter(PITCH, pitch, 0)
+        self._library.espeak_ng_SetRandSeed(SEED)  # breath and flutter are drawn at random
         self._pieces.clear()
         text = word.encode()
         self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, 0, None, None)
