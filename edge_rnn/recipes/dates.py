@@ -162,7 +162,7 @@ def recipe() -> Recipe:
             cell="lstm",
             hidden=128,
             embedding=16,
-            l2=0.0005,
+            l2=0.0002,
             chunk=64,
             batch=64,
             learning_rate=0.003,

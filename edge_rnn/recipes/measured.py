@@ -11,14 +11,14 @@ MEASURED = Path(__file__).with_name("measured.json")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores and the baseline in ``measure``; ``seconds`` of each training; the worst ``parity`` of the exports."""
+    """Scores and the baseline in ``measure``; ``seconds`` of each training; each export's ``parity``."""
 
     measure: str
     scores: tuple[float, ...]
     baseline: float
     higher_is_better: bool
     seconds: tuple[float, ...]
-    parity: float
+    parity: tuple[float, ...]
 
     def beats(self, score: float) -> bool:
         """Whether a score is better than the baseline."""
