@@ -26,7 +26,7 @@ class LogMelArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class LogMel(nn.Module):
     """``float32[..., window]`` to ``float32[..., bands]``: log(mel energies + `FLOOR`)."""
 
-    FLOOR = 1e-3
+    FLOOR = 1e-2
 
     spectrum: Tensor
     mel: Tensor
