@@ -83,7 +83,7 @@ def page() -> str:
         "# Recipes\n\nWritten by `make recipes`, which trains each recipe with the seeds 0 to 4 and exports it: do not edit.\n"
         "Seconds are those of the slowest seed on one core of the machine that it ran on, which may have had more to do.\n"
         "Parity is the export's largest error over 256 steps per unit of the largest absolute value, of seed 0 and of the\n"
-        "worst seed; above 1e-6 the export asks for `--tolerance`, as PyTorch's own rounding then grows as far.\n\n"
+        "worst seed; above 1e-6 the export asks for `--tolerance`.\n\n"
         "| recipe | score | seeds 0 to 4 | baseline | better | training | parity |\n|-|-|-|-|-|-|-|\n"
     )
     return head + "\n".join(rows) + "\n\n" + "\n".join(about)
