@@ -1,9 +1,9 @@
 """Which words are names, places, dates, sums? A tag for every word of an order or a message.
 
-Data: sentences made here, by `made`, from templates and lists of words below; nothing is copied
-from anywhere. The test uses templates and names (of people, firms and places) that the training
-part has not: what is learnt is how a word stands among others. Unknown words are one token for
-each of a few shapes: capitalised, number, other.
+Data: sentences made here, by `made`, from the templates and fillers of `tagging_words`; nothing is
+copied from anywhere. The test and the validation part each use templates and fillers (names of
+people, firms and places, dates, sums) of their own: what is learnt is how a word stands among
+others. Unknown words are one token for each of a few shapes: capitalised, number, other.
 
 A tag is said when the word is read, so it sees the words before and not those behind: it streams.
 The baseline tags a word as it was tagged most often in the training part, by its token alone.
@@ -12,6 +12,7 @@ The baseline tags a word as it was tagged most often in the training part, by it
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -31,28 +32,36 @@ SIZES = {"train": 3000, "validation": 400, "test": 800}
 SEEDS = {"train": 101, "validation": 102, "test": 103}
 KNOWN_NAMES = 0.5
 """Of the training names this share is in the vocabulary; the others are seen by their shape alone, as at test."""
+KEPT = 5
+"""Every so manyth template and filler of those not held out for the test is kept for the validation part."""
 STREAMS = 60
 
 Tagged = list[tuple[str, int]]
+
+
+def of_part(part: str, known: Sequence[str], held_out: Sequence[str]) -> list[str]:
+    """The templates or fillers that a part draws from: no two parts share one."""
+    if part == "test":
+        return list(held_out)
+    return [one for i, one in enumerate(known) if (i % KEPT == KEPT - 1) == (part == "validation")]
 
 
 @cache
 def made(part: str) -> list[Tagged]:
     """``train``, ``validation`` or ``test``: sentences of words with their tags' numbers.
 
-    The generator: a template is drawn, then a filler for each of its slots, all uniformly, from
-    numpy's PCG64 with the part's seed. The test draws from the held-out templates and fillers.
+    The generator: a template of the part is drawn, then a filler of the part for each of its
+    slots, all uniformly, from numpy's PCG64 with the part's seed.
     """
     rng = np.random.default_rng(SEEDS[part])
-    templates = HELD_OUT_TEMPLATES if part == "test" else TEMPLATES
+    templates = of_part(part, TEMPLATES, HELD_OUT_TEMPLATES)
     found = []
     for _ in range(SIZES[part]):
         sentence: Tagged = []
         for word in templates[rng.integers(len(templates))].split():
             if word.startswith("{"):
                 label = word.strip("{}")
-                train, held_out = FILLERS[label]
-                fillers = held_out if part == "test" else train
+                fillers = of_part(part, *FILLERS[label])
                 filler = fillers[rng.integers(len(fillers))]
                 sentence += [(one, LABELS.index(label)) for one in filler.split()]
             else:

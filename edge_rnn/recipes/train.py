@@ -37,16 +37,24 @@ def train(
     ``diagnose`` looks at the gradient of every cell, too. Raises `UsageError` for settings that do not go together, `EdgeRnnError` when it diverges.
     """
     began = time.monotonic()
+    model, history = train_model(recipe, settings, seed=seed, progress=progress)
+    score = recipe.score(model)
+    seconds = time.monotonic() - began
+    found = diagnose_cells(recipe, settings, recipe.load(), model, seed=seed) if diagnose else {}
+    return Outcome(model, history, score, seconds, found)
+
+
+def train_model(
+    recipe: Recipe, settings: Settings, *, seed: int = 0, progress: Progress | None = None
+) -> tuple[SequenceModel, History]:
+    """As `train`, but the test part is not looked at."""
     with deterministic(seed):
         parts = recipe.load()
         model = prepare(recipe, settings, parts)
         history = fit(model, parts.train, parts.validation, recipe.loss(model), settings, progress=progress)
         if isinstance(model, Watcher):
             model.calibrate(parts.validation.x)
-        score = recipe.score(model)
-    seconds = time.monotonic() - began
-    found = diagnose_cells(recipe, settings, parts, model, seed=seed) if diagnose else {}
-    return Outcome(model, history, score, seconds, found)
+    return model, history
 
 
 def train_run(

@@ -17,7 +17,7 @@ from edge_rnn.recipes.heartbeat import area
 from edge_rnn.recipes.language import bits_a_token, next_token, ngram_bits
 from edge_rnn.recipes.music import tokens_of
 from edge_rnn.recipes.sdist import from_source
-from edge_rnn.recipes.tagging import made
+from edge_rnn.recipes.tagging import made, of_part
 from edge_rnn.recipes.tagging_words import FILLERS, HELD_OUT_TEMPLATES, TEMPLATES
 from edge_rnn.recipes.text import topics
 
@@ -80,11 +80,11 @@ def test_text_when_split_then_no_paragraph_of_the_test_stands_in_the_training_pa
     assert not train & test
 
 
-def test_tagging_when_made_then_test_templates_and_names_are_held_out():
-    assert not set(TEMPLATES) & set(HELD_OUT_TEMPLATES)
-    for label in ("person", "firm", "place"):
-        train, held_out = FILLERS[label]
-        assert not set(train) & set(held_out)
+def test_tagging_when_made_then_no_template_or_filler_stands_in_two_parts():
+    for known, held_out in ((TEMPLATES, HELD_OUT_TEMPLATES), *FILLERS.values()):
+        parts = [set(of_part(part, known, held_out)) for part in ("train", "validation", "test")]
+        assert all(parts)
+        assert sum(map(len, parts)) == len(set.union(*parts)) == len(known) + len(held_out)
     assert {tag for sentence in made("test") for _, tag in sentence} == set(range(6))
 
 
