@@ -19,9 +19,11 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end, chosen_scores
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 FEATURES = ("accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z")
 LABELS = ("standing", "running", "walking", "badminton")
@@ -66,14 +68,19 @@ def load() -> Parts:
     return Parts(_sequences(x[~held], labels[~held]), _sequences(x[held], labels[held]))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test recording."""
+    return at_the_end(model, _sequences(*recordings("TEST")))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test recordings that are named rightly at their last step, each a stream of its own."""
-    x, labels = recordings("TEST")
-    test = _sequences(x, labels)
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    right = float((y[-1].argmax(-1) == test.target[-1]).double().mean())
-    return Score("accuracy", right, nearest_neighbour(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, nearest_neighbour(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [*chosen_scores(model, streams())]
 
 
 def nearest_neighbour() -> float:
@@ -107,5 +114,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

@@ -20,8 +20,10 @@ import torch
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import SHOWN, Answers, at_every_step, scores_of
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 FEATURES = ("position", "angle")
 LABELS = ("left", "right")
@@ -116,6 +118,16 @@ def score(model: SequenceModel) -> Score:
     return Score("steps that the pole stands", with_memory, without, higher_is_better=True)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What the policy would do beside what the controller does, in disturbed runs of the controller from test starts."""
+    return at_every_step(model, runs("test"))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [scores_of(model, *stream) for stream in streams()[:SHOWN]]
+
+
 def streams() -> list[Stream]:
     """What the policy would see of some disturbed runs of the controller."""
     part = runs("validation")
@@ -136,5 +148,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

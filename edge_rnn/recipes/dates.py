@@ -22,9 +22,11 @@ from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import EncoderDecoder, SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers
 from edge_rnn.recipes.padding import pad
 from edge_rnn.recipes.recipe import Parts, Recipe, Score
 from edge_rnn.training import Prompt, Sequences, Settings
+from edge_rnn.training.report.shown import Example, Reply
 
 END = "<end>"
 FIRST_DAY, DAYS = date(1950, 1, 1), 36_524
@@ -143,6 +145,25 @@ def score(model: SequenceModel) -> Score:
     return Score("share of characters wrong", value, baseline(), higher_is_better=False)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """Each next character of the test dates' French, given the ones before."""
+    test = _sequences(pairs()["test"])
+    assert isinstance(model, EncoderDecoder)
+    assert test.prompt is not None
+    assert test.lengths is not None
+    with torch.no_grad():
+        y, _ = model.eval()(test.x, model.prompt(test.prompt.tokens, test.prompt.lengths))
+    inside = torch.arange(test.steps)[:, None] < test.lengths
+    return Answers(y[inside].argmax(-1).numpy(), test.target[inside].numpy())
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The first test dates."""
+    assert isinstance(model, EncoderDecoder)
+    some = pairs()["test"][:SHOWN]
+    return [Reply(source, said, truth) for (source, truth), said in zip(some, translate(model, some), strict=True)]
+
+
 def recipe() -> Recipe:
     """The recipe; the vocabularies are read from the dates."""
     english, french = vocabularies()
@@ -172,6 +193,8 @@ def recipe() -> Recipe:
         load=load,
         loss=lambda _: class_error,
         score=score,
+        answers=answers,
+        examples=examples,
         streams=list,
         prompts=lambda: [source for source, _ in pairs()["test"][:SHOWN]],
     )

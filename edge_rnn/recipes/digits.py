@@ -16,9 +16,11 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end, chosen_scores
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 FEATURES = tuple(f"pixel_{i}" for i in range(8))
 LABELS = tuple(str(i) for i in range(10))
@@ -54,13 +56,19 @@ def load() -> Parts:
     return Parts(_sequences("train"), _sequences("validation"))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test image."""
+    return at_the_end(model, _sequences("test"))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test images that are named rightly at their last row."""
-    test = _sequences("test")
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    right = float((y[-1].argmax(-1) == test.target[-1]).double().mean())
-    return Score("accuracy", right, nearest_centroid(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, nearest_centroid(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [*chosen_scores(model, streams())]
 
 
 def nearest_centroid() -> float:
@@ -101,5 +109,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

@@ -19,14 +19,19 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.regression import squared_error
+from edge_rnn.recipes.answers import Answers, at_every_step, scores_of
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example, Scores
 
 TRAIN_END = 7000
 LENGTH = 500
 """The training samples lie side by side in stretches of this length."""
+
+AROUND = 400
+"""Samples before and after the beginning of a marked stretch that a report shows."""
 
 
 @cache
@@ -75,6 +80,25 @@ def score(model: SequenceModel) -> Score:
     )
 
 
+def answers(model: SequenceModel) -> Answers:
+    """Which samples of the test recording score above the threshold, beside those that are marked."""
+    rows, marked = samples("TEST")
+    return at_every_step(model, Sequences(torch.from_numpy(rows)[:, None], torch.from_numpy(marked)[:, None].long()))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The surroundings of each marked stretch."""
+    rows, marked = samples("TEST")
+    whole = scores_of(model, "heart", rows, None)
+    found: list[Example] = []
+    for begin in np.flatnonzero(np.diff(marked.astype(np.int64), prepend=0) == 1).tolist():
+        around = slice(max(0, begin - AROUND), begin + AROUND)
+        name = f"samples {around.start:,} to {around.stop:,}"
+        parts = (whole.rows[around], whole.probabilities[around])
+        found.append(Scores(name, *parts, whole.labels, marked=marked[around]))
+    return found
+
+
 def loss(model: SequenceModel) -> Loss:
     """Squared error in standard deviations of the training part."""
     assert model.output_scaler is not None
@@ -111,5 +135,7 @@ RECIPE = Recipe(
     load=load,
     loss=loss,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

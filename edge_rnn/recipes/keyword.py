@@ -18,10 +18,12 @@ import torch
 
 from edge_rnn.models import LogMel, LogMelArguments, SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end, chosen_scores
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.recipes.speech import RATE as SPOKEN_RATE
 from edge_rnn.recipes.speech import speech
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "stop", "go")
 LABELS = (*WORDS, "nothing")
@@ -109,13 +111,19 @@ def load() -> Parts:
     return Parts(_sequences("train"), _sequences("validation"))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test clip."""
+    return at_the_end(model, _sequences("test"))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test clips that are named rightly at their last step."""
-    test = _sequences("test")
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    right = float((y[-1].argmax(-1) == test.target[-1]).double().mean())
-    return Score("accuracy", right, nearest_picture(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, nearest_picture(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [*chosen_scores(model, streams())]
 
 
 @cache
@@ -161,5 +169,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

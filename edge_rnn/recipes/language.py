@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from edge_rnn.models import SequenceModel
+from edge_rnn.recipes.answers import Answers, at_every_step
 from edge_rnn.recipes.padding import side_by_side
 from edge_rnn.training import Sequences
 
@@ -59,6 +60,32 @@ def bits_a_token(model: SequenceModel, pieces: Sequence[Tokens]) -> float:
             total += float(cross_entropy(y[inside], some.target[inside], reduction="sum"))
             count += int(some.lengths.sum())
     return total / count / math.log(2)
+
+
+def next_answers(model: SequenceModel, pieces: Sequence[Tokens]) -> Answers:
+    """The likeliest next token beside the true one, over all pieces."""
+    whole = next_token(pieces, max(map(len, pieces)))
+    assert whole.lengths is not None
+    parts = [at_every_step(model, whole.pick(which)) for which in torch.split(torch.argsort(whole.lengths), 64)]
+    return Answers(np.concatenate([part.said for part in parts]), np.concatenate([part.truth for part in parts]))
+
+
+def written_on(
+    model: SequenceModel, opening: Tokens, count: int, *, end: int | None, temperature: float = 0.7
+) -> Tokens:
+    """``count`` tokens drawn behind ``opening``, fewer where ``end`` is drawn; the same every time."""
+    draw = torch.Generator().manual_seed(0)
+    said: Tokens = []
+    token, state = torch.tensor(opening)[:, None], None
+    with torch.no_grad():
+        for _ in range(count):
+            y, state = model.eval()(token, state)
+            one = int(torch.multinomial((y[-1, 0] / temperature).softmax(-1), 1, generator=draw))
+            if one == end:
+                break
+            said.append(one)
+            token = torch.tensor([[one]])
+    return said
 
 
 def ngram_bits(train: Sequence[Tokens], test: Sequence[Tokens], vocabulary: int, order: int) -> float:

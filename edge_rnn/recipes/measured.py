@@ -18,6 +18,9 @@ TRIED = Path(__file__).with_name("tried.json")
 PARITY = 1e-6
 """The export's bound, per unit of the largest absolute value."""
 
+ROOM = 0.8
+"""A candidate may use so much of the bound, as other seeds will differ."""
+
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Scores and the baseline in ``measure``; processor ``seconds`` of each training; each export's ``parity``."""
@@ -51,8 +54,8 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def best(tried: Sequence[Tried]) -> Tried:
-    """The candidate with the least validation loss among those whose parity holds (among all, where none's does)."""
-    return min([one for one in tried if one.parity <= PARITY] or tried, key=lambda one: one.validation_loss)
+    """The candidate with the least validation loss among those whose parity holds with `ROOM` (among all, if none's does)."""
+    return min([one for one in tried if one.parity <= ROOM * PARITY] or tried, key=lambda one: one.validation_loss)
 
 
 @cache

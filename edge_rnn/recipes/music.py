@@ -16,24 +16,30 @@ from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers
 from edge_rnn.recipes.language import (
     Tokens,
     bits_a_token,
     frequent,
+    next_answers,
     next_token,
     ngram_bits,
     numbered,
     rows_of_tokens,
+    written_on,
 )
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Settings
+from edge_rnn.training.report.shown import Example, Reply
 
 END = "<end>"
 LEAST = 10
 LENGTH = 256
 ORDER = 4
 STREAMS = 8
+PROMPTS = ("M:6/8 L:1/8 K:G", "M:C L:1/8 K:D", "M:2/4 L:1/16 K:A")
+WRITTEN = 150
 LEFT_OUT = re.compile(r"\{[^}]*\}|\"[^\"]*\"|![^!]*!|\[[A-Za-z]:[^\]]*\]|%.*|[()](?![0-9])|[.~vuTHLMPS\\\s]|-")
 TOKEN = re.compile(r"[_^=]*[A-Ga-g][,']*\d*/*\d*|[zx]\d*/*\d*|\(\d|:?\|[|\]:]*|\[\||::|\[?[12](?=[^\d])|[<>]+")
 
@@ -82,6 +88,22 @@ def score(model: SequenceModel) -> Score:
     return Score("bits a note", bits_a_token(model, tunes()[1]["test"]), baseline(), higher_is_better=False)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """The likeliest next sign of the test tunes."""
+    return next_answers(model, tunes()[1]["test"])
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """What is written behind each prompt."""
+    vocabulary, _ = tunes()
+    number = {sign: i for i, sign in enumerate(vocabulary)}
+    found: list[Example] = []
+    for prompt in PROMPTS:
+        said = written_on(model, [number[sign] for sign in (END, *prompt.split())], WRITTEN, end=number[END])
+        found.append(Reply(prompt, " ".join(vocabulary[token] for token in said)))
+    return found
+
+
 def streams() -> list[Stream]:
     """Some test tunes, each a stream."""
     return [Stream(f"tune-{i}", rows_of_tokens(tune), None) for i, tune in enumerate(tunes()[1]["test"][:STREAMS])]
@@ -116,6 +138,8 @@ def recipe() -> Recipe:
         load=load,
         loss=lambda _: class_error,
         score=score,
+        answers=answers,
+        examples=examples,
         streams=streams,
-        prompts=lambda: ["M:6/8 L:1/8 K:G", "M:C L:1/8 K:D", "M:2/4 L:1/16 K:A"],
+        prompts=lambda: [*PROMPTS],
     )

@@ -10,8 +10,10 @@ import numpy as np
 
 from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import LogMelArguments, SequenceModel, Task
+from edge_rnn.recipes.answers import Answers
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example
 
 
 class Stream(NamedTuple):
@@ -57,7 +59,8 @@ class Recipe:
     """One task. ``load`` reads no more than its package's files; nothing is downloaded.
 
     ``loss`` makes the loss of a fitted model (a regression weighs by its output scaler);
-    ``score`` measures on the test part; ``streams`` gives that part as live streams. With a
+    ``score`` measures on the test part, ``answers`` and ``examples`` show it in the report, and
+    ``streams`` gives it as live streams; ``unit`` is that of a regression's values. With a
     ``vocabulary`` the one feature is a token; a model that makes text has ``generation``, and one
     with an encoder a ``prompt_vocabulary``. ``watch``: the model is a `Watcher`, calibrated on the
     validation part. ``prompts`` gives some that were held out. ``gated``: the recipe must beat its baseline.
@@ -75,6 +78,8 @@ class Recipe:
     load: Callable[[], Parts]
     loss: Callable[[SequenceModel], Loss]
     score: Callable[[SequenceModel], Score]
+    answers: Callable[[SequenceModel], Answers]
+    examples: Callable[[SequenceModel], list[Example]]
     streams: Callable[[], list[Stream]]
     vocabulary: tuple[str, ...] | None = None
     prompt_vocabulary: tuple[str, ...] | None = None
@@ -83,3 +88,4 @@ class Recipe:
     log_mel: LogMelArguments | None = None
     gated: bool = True
     prompts: Callable[[], list[str]] = list
+    unit: str = ""

@@ -22,11 +22,13 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end
 from edge_rnn.recipes.language import frequent, rows_of_tokens
 from edge_rnn.recipes.padding import side_by_side
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.recipes.sdist import from_source
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example, Words
 
 PACKAGE = ("vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9")
 ROOT = "vaderSentiment-3.3.2"
@@ -34,6 +36,7 @@ LABELS = ("unkind", "kind")
 OTHER = "<other>"
 BLOCK, LEAST, MARGIN = 50, 3, 0.5
 STREAMS = 60
+SHOWN = 12
 
 Sentence = tuple[list[str], int]
 
@@ -98,15 +101,25 @@ def lexicon_accuracy() -> float:
     return float(np.mean(right))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test sentence."""
+    return at_the_end(model, _sequences("test"))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test sentences that are named rightly at their last word."""
-    test = _sequences("test")
-    assert test.lengths is not None
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    last = y[test.lengths - 1, torch.arange(test.count)].argmax(-1)
-    right = float((last == test.target[0]).double().mean())
-    return Score("accuracy", right, lexicon_accuracy(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, lexicon_accuracy(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The first test sentences, with what is said after each word."""
+    found: list[Example] = []
+    for text, label in sentences()["test"][:SHOWN]:
+        with torch.no_grad():
+            y, _ = model.eval()(torch.tensor(_tokens(text))[:, None])
+        said = tuple(LABELS[number] for number in y[:, 0].argmax(-1).tolist())
+        found.append(Words(tuple(text), said, label=LABELS[label]))
+    return found
 
 
 def streams() -> list[Stream]:
@@ -146,5 +159,7 @@ def recipe() -> Recipe:
         load=load,
         loss=lambda _: class_error,
         score=score,
+        answers=answers,
+        examples=examples,
         streams=streams,
     )

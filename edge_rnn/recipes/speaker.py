@@ -11,15 +11,16 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import torch
 
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end, chosen_scores
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.padding import side_by_side
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 FEATURES = tuple(f"lpc_{i:02d}" for i in range(1, 13))
 LABELS = tuple(f"speaker_{i}" for i in range(1, 10))
@@ -64,15 +65,19 @@ def load() -> Parts:
     return Parts(_sequences(train), _sequences(validation))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test utterance."""
+    return at_the_end(model, _sequences(utterances("TEST")))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test utterances that are named rightly at their last step."""
-    test = _sequences(utterances("TEST"))
-    assert test.lengths is not None
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    last = y[test.lengths - 1, torch.arange(test.count)].argmax(-1)
-    right = float((last == test.target[0]).double().mean())
-    return Score("accuracy", right, nearest_mean(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, nearest_mean(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [*chosen_scores(model, streams())]
 
 
 def nearest_mean() -> float:
@@ -114,5 +119,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

@@ -20,11 +20,13 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.regression import squared_error
+from edge_rnn.recipes.answers import Answers, at_every_step
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.padding import side_by_side
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example, Forecast
 
 FEATURES = ("change",)
 LABELS = ("change_next",)
@@ -84,6 +86,22 @@ def score(model: SequenceModel) -> Score:
     return Score("mean absolute error in %", float(error), float(still), higher_is_better=False)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """Forecast and true changes of the test years in percent (of the logarithm)."""
+    found = at_every_step(model, _sequences(TEST_YEAR, 9999))
+    return Answers(100 * found.said, 100 * found.truth)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Each company's test years."""
+    found: list[Example] = []
+    for name, (x, target) in changes(TEST_YEAR, 9999).items():
+        with torch.no_grad():
+            y, _ = model.eval()(torch.from_numpy(x)[:, None])
+        found.append(Forecast(name, 100 * y[:, 0, 0].double().numpy(), 100.0 * target[:, 0], "% a month"))
+    return found
+
+
 def loss(model: SequenceModel) -> Loss:
     """Squared error in standard deviations of the training part's target."""
     assert model.output_scaler is not None
@@ -109,6 +127,9 @@ RECIPE = Recipe(
     load=load,
     loss=loss,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
+    unit="%",
     gated=False,
 )

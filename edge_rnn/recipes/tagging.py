@@ -20,11 +20,13 @@ import torch
 
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_every_step
 from edge_rnn.recipes.language import rows_of_tokens
 from edge_rnn.recipes.padding import side_by_side
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.recipes.tagging_words import FILLERS, HELD_OUT_TEMPLATES, TEMPLATES
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example, Words
 
 LABELS = ("other", "person", "firm", "place", "date", "sum")
 SHAPES = ("<capital>", "<number>", "<word>")
@@ -35,6 +37,7 @@ KNOWN_NAMES = 0.5
 KEPT = 5
 """Every so manyth template and filler of those not held out for the test is kept for the validation part."""
 STREAMS = 60
+SHOWN = 12
 
 Tagged = list[tuple[str, int]]
 
@@ -120,13 +123,24 @@ def baseline() -> float:
 
 def score(model: SequenceModel) -> Score:
     """F1 over the words of the test sentences."""
-    test = _sequences("test")
-    assert test.lengths is not None
-    inside = torch.arange(test.steps)[:, None] < test.lengths
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    value = f1(y[inside].argmax(-1).tolist(), test.target[inside].tolist())
-    return Score("F1", value, baseline(), higher_is_better=True)
+    found = answers(model)
+    return Score("F1", f1(found.said.tolist(), found.truth.tolist()), baseline(), higher_is_better=True)
+
+
+def answers(model: SequenceModel) -> Answers:
+    """The tag of every word of the test sentences."""
+    return at_every_step(model, _sequences("test"))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The first test sentences."""
+    found: list[Example] = []
+    for sentence in made("test")[:SHOWN]:
+        with torch.no_grad():
+            y, _ = model.eval()(torch.tensor([token(word) for word, _ in sentence])[:, None])
+        said = tuple(LABELS[number] for number in y[:, 0].argmax(-1).tolist())
+        found.append(Words(tuple(word for word, _ in sentence), said, tuple(LABELS[tag] for _, tag in sentence)))
+    return found
 
 
 def streams() -> list[Stream]:
@@ -162,5 +176,7 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

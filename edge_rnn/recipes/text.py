@@ -17,14 +17,27 @@ from functools import cache
 from edge_rnn.contract.signature import GenerationSpec
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
-from edge_rnn.recipes.language import Tokens, bits_a_token, next_token, ngram_bits, numbered, rows_of_tokens
+from edge_rnn.recipes.answers import Answers
+from edge_rnn.recipes.language import (
+    Tokens,
+    bits_a_token,
+    next_answers,
+    next_token,
+    ngram_bits,
+    numbered,
+    rows_of_tokens,
+    written_on,
+)
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Settings
+from edge_rnn.training.report.shown import Example, Reply
 
 VOCABULARY = ("\n", *(chr(code) for code in range(32, 127)))
 LENGTH = 512
 ORDER = 5
 STREAMS = 4
+PROMPTS = ("The ", "An expression ", "if ")
+WRITTEN = 300
 
 
 @cache
@@ -66,6 +79,21 @@ def score(model: SequenceModel) -> Score:
     return Score("bits a character", bits_a_token(model, topics("test")), baseline(), higher_is_better=False)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """The likeliest next character of the test topics."""
+    return next_answers(model, topics("test"))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """What is written behind each prompt."""
+    number = {character: i for i, character in enumerate(VOCABULARY)}
+    found: list[Example] = []
+    for prompt in PROMPTS:
+        said = written_on(model, [0, *(number[c] for c in prompt)], WRITTEN, end=None)
+        found.append(Reply(prompt, "".join(VOCABULARY[token] for token in said)))
+    return found
+
+
 def streams() -> list[Stream]:
     """The first `LENGTH` characters of some test topics."""
     return [
@@ -90,6 +118,8 @@ RECIPE = Recipe(
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
-    prompts=lambda: ["The ", "An expression ", "if "],
+    prompts=lambda: [*PROMPTS],
 )

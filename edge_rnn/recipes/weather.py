@@ -22,10 +22,12 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.regression import squared_error
+from edge_rnn.recipes.answers import Answers
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example, Forecast
 
 FEATURES = ("precipitation", "temp_max", "temp_min", "wind", "season_sin", "season_cos")
 LABELS = ("temp_max_tomorrow",)
@@ -97,6 +99,18 @@ def score(model: SequenceModel) -> Score:
     return Score("mean absolute error in °C", error, persistence, higher_is_better=False)
 
 
+def answers(model: SequenceModel) -> Answers:
+    """Forecast and truth of every day of the test year but the last."""
+    x, target = pairs(TEST_YEAR, TEST_YEAR)
+    return Answers(forecast(model, x).astype(np.float64), target[:, 0].astype(np.float64))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The test year."""
+    found = answers(model)
+    return [Forecast(f"Seattle {TEST_YEAR}, day by day", found.said, found.truth, "°C")]
+
+
 def loss(model: SequenceModel) -> Loss:
     """Squared error in standard deviations of the training part's target."""
     assert model.output_scaler is not None
@@ -123,5 +137,8 @@ RECIPE = Recipe(
     load=load,
     loss=loss,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
+    unit="°C",
 )

@@ -7,6 +7,9 @@
     RUN/history.json          losses of every epoch
     RUN/curves.png            the same as a picture
     RUN/report.txt            score beside the baseline, for a person
+    RUN/report.html           the same with curves, confusion or residuals, and examples
+    RUN/run.toml              all settings and the seed, as ``edge-rnn train --config`` takes them
+    RUN/events/               TensorBoard's event files
     RUN/streams.csv           a recipe's held-out streams as rows for `edge-rnn produce` and `replay`
 """
 
@@ -23,7 +26,7 @@ import msgspec
 from edge_rnn.models.saving import save
 from edge_rnn.models.sequence import SequenceModel
 from edge_rnn.training.curves import draw_curves
-from edge_rnn.training.loop import History
+from edge_rnn.training.history import History
 from edge_rnn.training.settings import Settings
 
 HISTORY = "history.json"

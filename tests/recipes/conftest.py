@@ -13,8 +13,9 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.recipe import Recipe
+from edge_rnn.recipes.reporting import Outcome
 from edge_rnn.recipes.sdist import data_folder
-from edge_rnn.recipes.train import Outcome, train
+from edge_rnn.recipes.train import train
 from exporters.export import export_bundle
 from exporters.source import Source
 
