@@ -144,7 +144,7 @@ RECIPE = Recipe(
     task="classification",
     features=FEATURES,
     labels=LABELS,
-    settings=Settings(cell="gru", hidden=32, l2=0.0005, chunk=50, batch=16, learning_rate=0.005, epochs=15, patience=8),
+    settings=Settings(cell="gru", hidden=32, l2=0.0002, chunk=50, batch=16, learning_rate=0.005, epochs=15, patience=8),
     load=load,
     loss=lambda _: class_error,
     score=score,

@@ -183,7 +183,7 @@ def recipe() -> Recipe:
             cell="lstm",
             hidden=128,
             embedding=16,
-            l2=0.0002,
+            l2=0.00005,
             chunk=64,
             batch=64,
             learning_rate=0.003,

@@ -133,7 +133,7 @@ RECIPE = Recipe(
     task="regression",
     features=FEATURES,
     labels=LABELS,
-    settings=Settings(cell="lstm", hidden=16, l2=0.001, chunk=32, batch=1, learning_rate=0.005, epochs=60, patience=15),
+    settings=Settings(cell="lstm", hidden=32, l2=0.001, chunk=32, batch=1, learning_rate=0.003, epochs=60, patience=15),
     load=load,
     loss=loss,
     score=score,

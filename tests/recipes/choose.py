@@ -102,6 +102,8 @@ CANDIDATES: dict[str, list[dict[str, object]]] = {
         {"hidden": 128, "l2": 0.0001, "epochs": 5},
         {"hidden": 128, "l2": 0.0002, "epochs": 5},
         {"hidden": 192, "l2": 0.0001, "epochs": 4},
+        {"hidden": 160, "l2": 0.0001, "epochs": 8},
+        {"hidden": 160, "l2": 0.00007, "epochs": 8},
     ],
     "weather": [
         {"hidden": 16, "l2": 0.001, "learning_rate": 0.005},
