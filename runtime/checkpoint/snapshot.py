@@ -7,11 +7,13 @@ Key: state fingerprint (8 bytes), then the stream's key. Value, little-endian::
 ``crc32`` covers the stored key, the flags and everything behind the checksum. ``offset`` is the last input
 offset applied, ``timestamp`` the stream's newest record time in milliseconds since 1970 (-1: none).
 ``rows`` holds the states in manifest order. With the flag `CLOSED` there are no rows: the stream was
-evicted, its records up to ``offset`` are over, and it begins anew with the next.
+evicted, its records up to ``offset`` are over, and it begins anew with the next. With the flag `EXTRA`
+there is more behind the rows, of any length: a stream's dialogue, where it generates.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 VERSION = 1
 CLOSED = 1
 """Flag of a closing: a record that takes the place of an evicted stream's snapshot."""
+
+EXTRA = 2
+"""Flag of a snapshot with something behind its rows."""
 
 HEADER = np.dtype(
     [
@@ -40,12 +45,16 @@ _CHECKED_FROM = 8  # the checksum covers everything behind itself
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots in columns: n keys, ``rows`` uint8[n, state_bytes], ``offsets`` and ``timestamps`` int64[n]."""
+    """Snapshots in columns: n keys, ``rows`` uint8[n, state_bytes], ``offsets`` and ``timestamps`` int64[n].
+
+    ``extras``: what is behind each one's rows, if anything.
+    """
 
     keys: list[bytes]
     rows: np.ndarray
     offsets: np.ndarray
     timestamps: np.ndarray
+    extras: list[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,9 @@ class Closed:
 
 def encode_snapshots(fingerprint: bytes, snapshots: Snapshots, flags: int = 0) -> tuple[list[bytes], list[bytes]]:
     """The state topic's keys and values, in the order given."""
+    if snapshots.extras is not None:
+        keys, values = encode_snapshots(fingerprint, dataclasses.replace(snapshots, extras=None), EXTRA)
+        return keys, [_checked(*one) for one in zip(keys, values, snapshots.extras, strict=True)]
     n = len(snapshots.keys)
     header = np.zeros(n, HEADER)
     header["version"] = VERSION
@@ -92,6 +104,8 @@ def decode_snapshots(
     Raises `StateError` for a version, a length or a checksum that does not fit.
     """
     closed = [len(value) > 1 and value[1] & CLOSED for value in values]
+    if any(len(value) > 1 and value[1] & EXTRA for value in values):
+        return _decode_with_extras(keys, values, state_bytes, where)
     if not any(closed):
         return _decode(keys, values, HEADER.itemsize + state_bytes, where, 0), Closed([], np.empty(0, np.int64))
     parts = [
@@ -126,6 +140,38 @@ def _decode(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: s
         offsets=header["offset"].astype(np.int64),
         timestamps=header["timestamp"].astype(np.int64),
     )
+
+
+def _checked(key: bytes, value: bytes, extra: bytes) -> bytes:
+    """A snapshot's value with something behind its rows, and a checksum over both."""
+    whole = value[_CHECKED_FROM:] + extra
+    check = zlib.crc32(whole, zlib.crc32(key, _crc_of_flags(EXTRA)))
+    return value[:4] + check.to_bytes(4, "little") + whole
+
+
+def _decode_with_extras(
+    keys: Sequence[bytes], values: Sequence[bytes], state_bytes: int, where: str
+) -> tuple[Snapshots, Closed]:
+    """As `decode_snapshots`, where snapshots have something behind their rows."""
+    width = HEADER.itemsize + state_bytes
+    more = [len(value) >= width and bool(value[1] & EXTRA) for value in values]
+    plain, extras = [], []
+    for key, value, extended in zip(keys, values, more, strict=True):
+        if extended:
+            if _checked(key, value[:width], value[width:]) != value:
+                raise StateError(
+                    f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
+                )
+            extras.append(value[width:])
+            bare = value[:1] + b"\0" + value[2:4]
+            value = (
+                bare + zlib.crc32(value[_CHECKED_FROM:width], zlib.crc32(key)).to_bytes(4, "little") + value[8:width]
+            )
+        plain.append(value)
+    snapshots, closed = decode_snapshots(keys, plain, state_bytes, where)
+    if len(extras) != len(snapshots.keys):
+        raise StateError(f"{where}: some snapshots have a dialogue and some have none; run the version that wrote them")
+    return dataclasses.replace(snapshots, extras=extras), closed
 
 
 def _crc_of_flags(flags: int) -> int:

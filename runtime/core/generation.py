@@ -30,6 +30,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stop: tuple[str, ...] = ()
 
 
+class Waiting(msgspec.Struct, frozen=True, array_like=True):
+    """A prompt in a stream's queue, and the offset and time of the record that it came in (-1: in none)."""
+
+    request: Request
+    offset: int = -1
+    timestamp: int = -1
+
+
 class Dialogue(msgspec.Struct, frozen=True, array_like=True):
     """A stream's place in what it says.
 
@@ -44,15 +52,20 @@ class Dialogue(msgspec.Struct, frozen=True, array_like=True):
     held: str = ""
     said: int = 0
     started: bool = False
-    queue: tuple[Request, ...] = ()
+    queue: tuple[Waiting, ...] = ()
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """What a reply adds: ``text``, maybe empty at its end, which has a ``reason``: stop, length or error."""
+    """What a reply adds: ``text``, maybe empty at its end, which has a ``reason``: stop, length, error or ended.
+
+    ``offset`` and ``timestamp`` are those of its prompt.
+    """
 
     slot: int
     text: str
     reason: str | None = None
+    offset: int = -1
+    timestamp: int = -1
 
 
 class Generator:
@@ -67,15 +80,27 @@ class Generator:
         self._prompts = prompt_engine
         self._limits = limits or Limits()
         self._dialogues: dict[int, Dialogue] = {}
+        self._busy: dict[int, None] = {}  # slots, those that wait longest first
 
-    def submit(self, slot: int, stream: int, request: Request) -> None:
+    def submit(self, slot: int, stream: int, request: Request, offset: int = -1, timestamp: int = -1) -> None:
         """Queue a prompt for the stream in ``slot``, whose number (see `stream_number`) draws its tokens.
 
         Raises `RecordError` when the vocabulary lacks part of it.
         """
-        self._tokens.encode(request.prompt)
+        check_request(self._tokens, request)
         known = self._dialogues.get(slot) or Dialogue(stream)
-        self._dialogues[slot] = msgspec.structs.replace(known, queue=(*known.queue, request))
+        queue = (*known.queue, Waiting(request, offset, timestamp))
+        self._dialogues[slot] = msgspec.structs.replace(known, queue=queue)
+        self._busy[slot] = None
+
+    def check(self, request: Request) -> None:
+        """Raise `RecordError` where `submit` would."""
+        check_request(self._tokens, request)
+
+    def waiting(self, slot: int) -> int:
+        """How many prompts the stream has, that of the reply in progress included."""
+        known = self._dialogues.get(slot)
+        return 0 if known is None else len(known.queue)
 
     def save(self, slot: int) -> bytes:
         """The stream's dialogue as bytes, for its snapshot; empty if it has none."""
@@ -84,31 +109,44 @@ class Generator:
 
     def load(self, slot: int, data: bytes) -> None:
         """The inverse of `save`; the engine's states are restored by the caller."""
-        self._dialogues.pop(slot, None)
+        self.forget(slot)
         if data:
             self._dialogues[slot] = msgspec.msgpack.decode(data, type=Dialogue)
+            if self._dialogues[slot].queue:
+                self._busy[slot] = None
 
     def forget(self, slot: int) -> None:
-        """The stream ended."""
+        """The stream is no longer here."""
         self._dialogues.pop(slot, None)
+        self._busy.pop(slot, None)
+
+    def end(self, slot: int) -> list[Piece]:
+        """The stream ended: the last piece of each reply that it still owed."""
+        known = self._dialogues.get(slot)
+        self.forget(slot)
+        waiting = () if known is None else known.queue
+        return [Piece(slot, "", "ended", one.offset, one.timestamp) for one in waiting]
 
     @property
     def busy(self) -> list[int]:
-        """Slots with a reply in progress or a prompt in wait."""
-        return [slot for slot, dialogue in self._dialogues.items() if dialogue.queue]
+        """Slots with a reply in progress or a prompt in wait, those that wait longest first."""
+        return list(self._busy)
 
-    def advance(self, most: int = 256) -> list[Piece]:
-        """Draw the next token of up to ``most`` busy streams, those that wait longest first.
+    def advance(self, slots: Sequence[int] | None = None, most: int = 256) -> list[Piece]:
+        """Draw the next token of up to ``most`` busy streams (of these ``slots``), those that wait longest first.
 
         Raises `EngineError`; the streams concerned are then undefined and must be restored.
         """
-        slots = self.busy[:most]
+        slots = (self.busy if slots is None else slots)[:most]
         if not slots:
             return []
+        for slot in slots:  # to the end of the line
+            del self._busy[slot]
+            self._busy[slot] = None
         self._begin([slot for slot in slots if not self._dialogues[slot].started])
-        dialogues = [self._dialogues.pop(slot) for slot in slots]
+        dialogues = [self._dialogues[slot] for slot in slots]
         logits, good = self._feed(self._engine, slots, [dialogue.pending for dialogue in dialogues])
-        samplings = [dialogue.queue[0].sampling for dialogue in dialogues]
+        samplings = [dialogue.queue[0].request.sampling for dialogue in dialogues]
         columns = ((s.seed, d.stream, d.drawn) for s, d in zip(samplings, dialogues, strict=True))
         draws = uniforms(*np.array(list(columns), np.uint64).T)
         chosen = choose(logits, samplings, draws).tolist()
@@ -117,9 +155,11 @@ class Generator:
             if fine:
                 self._dialogues[slot], piece = self._say(slot, dialogue, token)
             else:
-                piece = Piece(slot, dialogue.held, "error")
-                rest = dialogue.queue[1:]
+                asked, rest = dialogue.queue[0], dialogue.queue[1:]
+                piece = Piece(slot, dialogue.held, "error", asked.offset, asked.timestamp)
                 self._dialogues[slot] = Dialogue(dialogue.stream, dialogue.drawn, queue=rest)
+            if piece.reason and not self._dialogues[slot].queue:
+                del self._busy[slot]
             if piece.text or piece.reason:
                 pieces.append(piece)
         return pieces
@@ -129,7 +169,7 @@ class Generator:
         if not slots:
             return
         spec, begin = self._tokens.spec, self._tokens.begin
-        prompts = [self._tokens.encode(self._dialogues[slot].queue[0].prompt) for slot in slots]
+        prompts = [self._tokens.encode(self._dialogues[slot].queue[0].request.prompt) for slot in slots]
         if spec.turns == "fresh":
             self._engine.reset(np.asarray(slots, np.int64))
         if self._prompts is not None:
@@ -175,19 +215,20 @@ class Generator:
 
     def _say(self, slot: int, dialogue: Dialogue, token: int) -> tuple[Dialogue, Piece]:
         """A token was drawn: what is given of it, and whether the reply ends."""
-        request = dialogue.queue[0]
+        asked = dialogue.queue[0]
+        request, origin = asked.request, (asked.offset, asked.timestamp)
         said, drawn = dialogue.said + 1, dialogue.drawn + 1
         fed = (int(self._tokens.fed[token]),)
         ends = token == self._tokens.stop
         held = dialogue.held + ("" if ends else self._tokens.piece(token, first=dialogue.said == 0))
         found = [held.index(stop) for stop in request.stop if stop in held]
         if ends or found:
-            piece = Piece(slot, held[: min(found, default=len(held))], "stop")
+            piece = Piece(slot, held[: min(found, default=len(held))], "stop", *origin)
         elif said == request.tokens:
-            piece = Piece(slot, held, "length")
+            piece = Piece(slot, held, "length", *origin)
         else:
             keep = max((_overlap(held, stop) for stop in request.stop), default=0)
-            piece = Piece(slot, held[: len(held) - keep])
+            piece = Piece(slot, held[: len(held) - keep], None, *origin)
             kept = held[len(held) - keep :]
             return msgspec.structs.replace(dialogue, drawn=drawn, pending=fed, held=kept, said=said), piece
         return Dialogue(dialogue.stream, drawn, fed, queue=dialogue.queue[1:]), piece

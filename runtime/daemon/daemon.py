@@ -41,6 +41,9 @@ RETRY_PAUSE_S = 0.5
 MOST_PAUSE_S = 5.0
 """Pause before the second recovery in a row; each further one waits longer, up to so long."""
 
+ADVANCE_S = 0.01
+"""How long replies in progress go on between two polls."""
+
 OBSERVE_INTERVAL_S = 1.0
 
 
@@ -161,19 +164,20 @@ class Daemon:
 
     def _turn(self) -> None:
         """One poll, and a commit if one is due: at once when caught up, else at the interval's end."""
-        busy = self._epoch_began is not None or self._assigned or self._recovering
+        busy = self._epoch_began is not None or self._assigned or self._recovering or self._processor.busy
         batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
         if self._broken:  # partitions went away in the poll, and the epoch with them
             return
         if batch.positions:
             self._apply(batch)
+        going_on = self._processor.busy and self._advance()
         now = time.monotonic()
         began = self._epoch_began
         if began is None:
             if self._checkpoint.overdue(now):
                 self._commit()
-        elif not len(batch) or now - began >= self._settings.commit_interval_s:
+        elif not (len(batch) or going_on) or now - began >= self._settings.commit_interval_s:
             self._commit()
         self._observe(now)
 
@@ -206,6 +210,22 @@ class Daemon:
         if self._settings.max_streams is not None and len(self._processor.streams) > self._settings.max_streams:
             self._metrics.evicted(self._checkpoint.evict(self._settings.max_streams))
         self._metrics.applied(len(batch), len(processed.outputs), len(processed.errors), processed.steps)
+
+    def _advance(self) -> bool:
+        """Replies in progress go on between two polls; whether there is more to say."""
+        live = self._serving.difference(self._replaying)
+        end = time.monotonic() + ADVANCE_S
+        while (now := time.monotonic()) < end:
+            processed = self._processor.advance(live, now)
+            if processed is None:
+                return False
+            self._epoch_began = self._epoch_began or now
+            self._passing("advanced")
+            if len(processed.outputs):
+                self._transport.send(processed.outputs, "output")
+            self._epoch_timestamps.append(np.empty(0, np.int64))
+            self._metrics.applied(0, len(processed.outputs), 0, processed.steps)
+        return True
 
     def _replay(self, batch: RecordBatch) -> RecordBatch:
         """Apply what lies before each partition's committed offset without emitting; returns the rest."""

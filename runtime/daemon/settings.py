@@ -22,6 +22,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = "localhost:9092"
     group: str | None = None
     client: Literal["kafka-python", "confluent"] = "kafka-python"
+    mode: Literal["step", "generate"] = "step"
     codec: Literal["json", "f32"] = "json"
     output_codec: Literal["json", "f32"] | None = None
     dead_letter: str | None = None
@@ -59,7 +60,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def snapshots(self) -> SnapshotPolicy:
-        """How often the states are saved."""
+        """How often the states are saved: where tokens are generated, in every commit that carries some."""
+        if self.mode == "generate":
+            return SnapshotPolicy(0.0)
         budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
         return SnapshotPolicy(parse_duration(self.snapshot_interval, "--snapshot-interval"), budget)
 
@@ -101,7 +104,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
-        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
+        mode = {} if self.mode == "step" else {"mode": self.mode}
+        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms), **mode}
 
 
 def default_state_dir() -> Path:

@@ -25,15 +25,15 @@ TOKENS = ("\n", *"abcdefgh ")
 WORDS = ("<end>", "<other>", "red", "green", "blue")
 
 
-def language(path, cell="lstm", seed=0, **arguments):
-    """An untrained model of characters: what it says is nonsense, but its own."""
+def language(path, cell="lstm", seed=0, reluctance=3.0, **arguments):
+    """An untrained model of characters: what it says is nonsense, but its own. ``reluctance`` to end a reply."""
     torch.manual_seed(seed)
     spec = GenerationSpec(unit="character", begin="\n", stop="\n")
     given = {"inputs": 1, "outputs": len(TOKENS), "vocabulary": TOKENS, "labels": TOKENS, "generation": spec}
     model = build(cell, **{**given, "hidden": 12, "layers": 2, "task": "classification", **arguments})
     with torch.no_grad():
         model.head.weight *= 8
-        model.head.bias[0] -= 3  # replies of some length
+        model.head.bias[0] -= reluctance
     return export_bundle(Source(model, "text", {}), path)
 
 
