@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from functools import cache
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
-from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.recipe import Recipe
 from edge_rnn.recipes.reporting import Outcome
@@ -36,7 +39,15 @@ SHORT = {
 }
 """Settings of the shortened form, in which each recipe must beat its baseline, too (`text` one of shorter contexts)."""
 
-_BUNDLES: dict[str, Bundle] = {}
+_SHARED: list[Path] = []
+"""The session's folder, the same for all of its processes."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where trained recipes are kept, so that no two processes of a session train the same one."""
+    base = tmp_path_factory.getbasetemp()
+    _SHARED.append(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,28 +60,27 @@ def source_distributions() -> None:
 
 
 @cache
-def trained_recipe(name: str) -> tuple[Recipe, Outcome]:
-    """A recipe and what its shortened training gave, seed 1."""
-    recipe = find_recipe(name)
-    return recipe, train(recipe, msgspec.structs.replace(recipe.settings, **SHORT[name]), seed=1)
+def exported_recipe(name: str) -> tuple[Recipe, Outcome, Bundle]:
+    """A recipe, what its shortened training gave (seed 1), and the bundle of that."""
+    recipe, folder = find_recipe(name), _SHARED[0] / f"recipe-{name}"
+    folder.mkdir(exist_ok=True)
+    kept, bundle = folder / "outcome.pt", folder / "bundle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            outcome = train(recipe, msgspec.structs.replace(recipe.settings, **SHORT[name]), seed=1)
+            export_bundle(Source(outcome.model, name, {}), bundle)
+            torch.save(outcome, kept)
+    return recipe, torch.load(kept, weights_only=False), open_bundle(bundle)
 
 
 @pytest.fixture(scope="session", params=sorted(RECIPES))
-def trained(request: pytest.FixtureRequest) -> tuple[Recipe, Outcome]:
-    """Each recipe in turn."""
-    return trained_recipe(request.param)
-
-
-def exported_recipe(name: str, folder: Path) -> tuple[Recipe, Outcome, Bundle]:
-    """A recipe with the bundle of its shortened training, in ``folder`` the first time that it is asked for."""
-    if name not in _BUNDLES:
-        _BUNDLES[name] = export_bundle(Source(trained_recipe(name)[1].model, name, {}), folder / name)
-    return (*trained_recipe(name), _BUNDLES[name])
+def exported(request: pytest.FixtureRequest) -> tuple[Recipe, Outcome, Bundle]:
+    """Each recipe in turn, with its bundle."""
+    return exported_recipe(request.param)
 
 
 @pytest.fixture(scope="session")
-def exported(
-    trained: tuple[Recipe, Outcome], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Recipe, Outcome, Bundle]:
-    """Each recipe in turn, with its bundle."""
-    return exported_recipe(trained[0].name, tmp_path_factory.mktemp("recipes"))
+def trained(exported: tuple[Recipe, Outcome, Bundle]) -> tuple[Recipe, Outcome]:
+    """Each recipe in turn."""
+    return exported[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -10,12 +11,13 @@ from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.activity import LABELS, load, nearest_neighbour, recordings
 from edge_rnn.recipes.language import ngram_bits
-from edge_rnn.recipes.measured import all_measured
+from edge_rnn.recipes.measured import all_measured, all_tried, best
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.preparing import prepare
 from edge_rnn.recipes.text import VOCABULARY, topics
 from edge_rnn.recipes.weather import FEATURES, TEMP_MAX, days, forecast, pairs
-from tests.recipes.measure import PAGE, page
+from tests.recipes.measure import PAGE, SEEDS, page
+from tests.recipes.through_graph import through_graph
 
 
 def as_input(recipe, rows: np.ndarray) -> torch.Tensor:
@@ -35,14 +37,18 @@ def test_recipe_when_shortened_then_beats_its_baseline(trained):
         assert outcome.score.beats_baseline, outcome.score
 
 
-def test_recipe_when_the_future_is_shuffled_then_past_outputs_stay(trained):
-    recipe, outcome = trained
-    for stream in recipe.streams()[:1]:
-        x = as_input(recipe, stream.rows[:200])
-        half = len(x) // 2
-        shuffled = torch.cat([x[:half], x[half:].flip(0)])
+def test_recipe_when_the_future_is_shuffled_then_past_outputs_stay(exported):
+    recipe, outcome, bundle = exported
+    if recipe.streams():
+        x = as_input(recipe, recipe.streams()[0].rows[:200])
+    else:  # an encoder-decoder: what the decoder is fed
+        x = torch.randint(len(recipe.vocabulary), (20, 1), generator=torch.Generator().manual_seed(0))
+    half = len(x) // 2
+    order = torch.randperm(len(x) - half, generator=torch.Generator().manual_seed(1))
+    shuffled = torch.cat([x[:half], x[half:][order]])
+    for model in (outcome.model, through_graph(outcome.model, bundle)):
         with torch.no_grad():
-            first, second = outcome.model(x)[0], outcome.model(shuffled)[0]
+            first, second = model(x)[0], model(shuffled)[0]
         assert torch.equal(first[:half], second[:half])
         assert not torch.equal(first[half:], second[half:])
 
@@ -79,6 +85,16 @@ def test_recipe_when_measured_then_five_seeds_beat_the_baseline(name):
     assert measured.parity[0] <= 1e-6
     if find_recipe(name).gated:
         assert all(measured.beats(score) for score in measured.scores)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipe_when_its_settings_were_chosen_then_they_are_the_best_of_the_validation_part(name):
+    tried = all_tried()[name]
+    assert len(tried) >= 3
+    assert not {seed for one in tried for seed in one.seeds} & set(SEEDS)
+    settings = msgspec.to_builtins(find_recipe(name).settings)
+    for field, value in best(tried).settings.items():
+        assert settings[field] == value, field
 
 
 def test_page_when_written_anew_then_is_the_one_in_the_docs():

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from runtime.daemon.settings import RunSettings
 from runtime.transports.connect import open_broker
 from runtime.transports.files import read_batches
 from tests.recipes.conftest import exported_recipe
+from tests.recipes.through_graph import through_graph
 
 STREAMS, STEPS = 6, 100
 DEADLINE_S = 60.0
@@ -41,55 +43,69 @@ def test_recipe_when_exported_then_parity_holds(exported):
         assert bundle.manifest.prompt.parity.max_abs_error <= bundle.manifest.prompt.parity.bound
 
 
-def stream(bundle, path, broker: str, count: int) -> list[tuple[bytes, bytes]]:
-    """The file's rows through a daemon over the embedded broker, until it has said ``count`` outputs; key and value."""
-    store = open_broker(broker, "kafka-python")
+def serve_until(bundle, broker: str, client: str, tag: str, done, **more) -> None:
+    """A daemon in this process on the topics ``tag-in`` and ``tag-out``, until ``done()`` or the deadline."""
+
+    def stop_when_done() -> None:
+        end = time.monotonic() + DEADLINE_S
+        while not done() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)  # the daemon drains and returns
+
+    watch = threading.Thread(target=stop_when_done)
+    watch.start()
+    names = {"input": f"{tag}-in", "output": f"{tag}-out", "group": tag, "instance": tag}
+    serve(bundle.path, RunSettings(**names, broker=broker, client=client, leave=True, **more))
+    watch.join()
+
+
+def stream(bundle, batches, broker: str, count: int, client="kafka-python", **more) -> list[tuple[bytes, bytes]]:
+    """These records through a daemon, until it has said ``count`` outputs (or as many finals); key and value."""
+    store, looking = open_broker(broker, client), open_broker(broker, client)
+    tag = f"recipe-{uuid.uuid4().hex[:8]}"
     try:
-        store.create_topic("in", 4)
-        for batch in read_batches(path, "json", bundle.manifest.feature_names):
-            store.write(
-                "in", Outgoing(np.full(len(batch), BY_KEY, np.int32), batch.timestamps, batch.keys, batch.values)
-            )
+        for role in ("in", "out"):
+            store.create_topic(f"{tag}-{role}", 4)
+        for batch in batches:
+            chosen = np.full(len(batch), BY_KEY, np.int32)
+            store.write(f"{tag}-in", Outgoing(chosen, batch.timestamps, batch.keys, batch.values))
 
-        def said() -> list[tuple[bytes, bytes]]:
-            if store.partitions("out") is None:
-                return []
-            batch = store.read("out")
-            return list(zip(batch.keys, batch.values, strict=True))
+        def done() -> bool:
+            values = looking.read(f"{tag}-out").values
+            return (len(values) if "mode" not in more else sum(b'"final":true' in value for value in values)) >= count
 
-        def stop_when_done() -> None:
-            end = time.monotonic() + DEADLINE_S
-            while len(said()) < count and time.monotonic() < end:
-                time.sleep(0.02)
-            os.kill(os.getpid(), signal.SIGTERM)  # the daemon, which runs in this process, drains and returns
-
-        watch = threading.Thread(target=stop_when_done)
-        watch.start()
-        settings = RunSettings(input="in", output="out", broker=broker, create_topics=True, instance="recipe")
-        serve(bundle.path, settings)
-        watch.join()
-        return said()
+        serve_until(bundle, broker, client, tag, done, **more)
+        batch = store.read(f"{tag}-out")
+        return list(zip(batch.keys, batch.values, strict=True))
     finally:
         store.close()
+        looking.close()
 
 
-def test_recipe_when_streamed_then_gives_replay_s_bytes_and_pytorch_s_outputs(exported, tmp_path):
-    recipe, outcome, bundle = exported
+def by_key(pairs_: list[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for key, value in pairs_:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def replayed(bundle, path) -> dict[bytes, list[bytes]]:
+    """What `replay` says of each stream, as the daemon would write it."""
+    lines = [line for some in replay(bundle.path, path, batch_records=37) for line in some]
+    return by_key([(json.loads(line)["key"].encode(), b"{" + line.split(b",", 1)[1].strip()) for line in lines])
+
+
+def held_out(recipe, path) -> list:
+    """Some streams of the test part, written as rows to ``path``."""
     streams = [one._replace(rows=one.rows[:STEPS]) for one in recipe.streams()[:STREAMS]]
-    if not streams:
-        pytest.skip("this recipe streams as prompts and replies: see the tests of generation")
-    path = tmp_path / "streams.csv"
     path.write_bytes(rows_of(streams, recipe.features))
-    count = sum(len(one.rows) for one in streams)
-    replayed: dict[bytes, list[bytes]] = {}
-    for lines in replay(bundle.path, path, batch_records=37):
-        for line in lines:
-            replayed.setdefault(json.loads(line)["key"].encode(), []).append(b"{" + line.split(b",", 1)[1].strip())
-    streamed: dict[bytes, list[bytes]] = {}
-    for key, value in stream(bundle, path, f"sqlite:{tmp_path / 'store.db'}", count):
-        streamed.setdefault(key, []).append(value)
-    assert streamed == replayed
-    assert sum(map(len, streamed.values())) == count
+    return streams
+
+
+def compare(recipe, outcome, bundle, streams, path, streamed: dict[bytes, list[bytes]]) -> None:
+    """Streamed outputs are `replay`'s bit by bit, and PyTorch's but for rounding."""
+    assert streamed == replayed(bundle, path)
+    assert sum(map(len, streamed.values())) == sum(len(one.rows) for one in streams)
     for one in streams:
         x = torch.from_numpy(one.rows)
         with torch.no_grad():
@@ -98,14 +114,58 @@ def test_recipe_when_streamed_then_gives_replay_s_bytes_and_pytorch_s_outputs(ex
         np.testing.assert_allclose(found, y[:, 0].numpy(), rtol=1e-5, atol=1e-5 * max(1.0, float(y.abs().max())))
 
 
+def test_recipe_when_streamed_then_gives_replay_s_bytes_and_pytorch_s_outputs(exported, tmp_path):
+    recipe, outcome, bundle = exported
+    if not recipe.streams():  # an encoder-decoder streams as prompts and replies, below
+        assert recipe.prompts()
+        return
+    path = tmp_path / "streams.csv"
+    streams = held_out(recipe, path)
+    batches = read_batches(path, "json", bundle.manifest.feature_names)
+    count = sum(len(one.rows) for one in streams)
+    compare(recipe, outcome, bundle, streams, path, by_key(stream(bundle, batches, f"sqlite:{tmp_path / 's'}", count)))
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("name", "client"), [("weather", "kafka-python"), ("speaker", "confluent"), ("tagging", "confluent")]
+)
+def test_recipe_when_streamed_through_kafka_then_gives_replay_s_bytes(name, client, kafka_broker, tmp_path):
+    recipe, outcome, bundle = exported_recipe(name)
+    path = tmp_path / "streams.csv"
+    streams = held_out(recipe, path)
+    batches = read_batches(path, "json", bundle.manifest.feature_names)
+    count = sum(len(one.rows) for one in streams)
+    compare(recipe, outcome, bundle, streams, path, by_key(stream(bundle, batches, kafka_broker, count, client)))
+
+
+def test_recipe_when_its_bundle_is_scored_then_is_pytorch_s_score(exported):
+    recipe, outcome, bundle = exported
+    found = recipe.score(through_graph(outcome.model, bundle))
+    assert found.value == pytest.approx(outcome.score.value, rel=1e-5)
+    assert found.baseline == outcome.score.baseline
+
+
 @pytest.mark.parametrize("name", ["text", "music", "dates"])
-def test_recipe_when_it_generates_then_replies_to_held_out_prompts(name, tmp_path):
-    recipe, outcome, bundle = exported_recipe(name, tmp_path)
+def test_recipe_when_it_generates_then_the_daemon_says_what_generate_says(name, tmp_path):
+    recipe, outcome, bundle = exported_recipe(name)
     prompts = recipe.prompts()[:8]
-    requests = [Request(prompt=prompt, tokens=40, sampling=Sampling(temperature=0.0)) for prompt in prompts]
+    sampling = Sampling(temperature=0.0)
+    requests = [Request(prompt=prompt, tokens=60, sampling=sampling) for prompt in prompts]
     said = [""] * len(prompts)
     for piece in generate(bundle.path, requests):
         said[piece.slot] += piece.text
     assert all(said)
     if isinstance(outcome.model, EncoderDecoder):
         assert said == translate(outcome.model, pairs()["test"][:8])
+    path = tmp_path / "prompts.jsonl"
+    values = [
+        {"key": str(i), "value": {"prompt": prompt, "tokens": 60, "temperature": 0}} for i, prompt in enumerate(prompts)
+    ]
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    store = f"sqlite:{tmp_path / 'store'}"
+    streamed = by_key(stream(bundle, read_batches(path, "json"), store, len(prompts), mode="generate"))
+    for i, text in enumerate(said):
+        pieces = [json.loads(value) for value in streamed[str(i).encode()]]
+        assert "".join(piece["text"] for piece in pieces) == text
+        assert [piece["final"] for piece in pieces] == [False] * (len(pieces) - 1) + [True]

@@ -19,6 +19,7 @@ from runtime.core.generation import Request
 from runtime.core.philox import stream_number, uniforms
 from runtime.core.sampling import Sampling
 from runtime.daemon.generate import generate, open_generator
+from tests.benchmarks.generation import WAYS, ratio, talker
 from tests.models_for_tests import make_bundle
 
 TOKENS = ("\n", *"abcdefgh ")
@@ -120,6 +121,12 @@ def test_generate_when_64_go_together_then_each_says_what_it_says_alone(bundle):
         while generator.busy:
             alone += "".join(piece.text for piece in generator.advance())
         assert alone == together[i]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_generate_when_64_go_together_then_goes_8_times_as_fast_as_one_by_one(way, tmp_path):
+    together, alone = ratio(talker(tmp_path, 96), WAYS[way])
+    assert together >= 8 * alone
 
 
 def test_generate_when_the_seed_is_another_then_says_something_else(bundle):
