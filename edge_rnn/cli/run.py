@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def command(
     max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
     max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a model call  [1]")] = None,
+    shadow: Annotated[
+        Text,
+        typer.Option(
+            help="Read and infer like this group, beside it, and compare with its outputs; join, commit, write nothing."
+        ),
+    ] = None,
+    shadow_tolerance: Annotated[
+        float | None, typer.Option(help="Outputs this close, relative to the largest, count as close  [0.001]")
+    ] = None,
     leave: Annotated[
         bool | None,
         typer.Option("--leave", help="Leave the group on stopping, instead of being expected back."),
@@ -99,4 +109,6 @@ def command(
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
     configure_logs(settings.log_format, settings.log_level)
-    serve(bundle, settings)
+    report = serve(bundle, settings)
+    if report is not None:
+        typer.echo(json.dumps(report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
+from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
 from runtime.engines.cpu import open_cpu_engine
 from runtime.observe.http import ObserveServer
@@ -48,8 +50,8 @@ MAX_POLL_INTERVAL_MS = 300_000
 """Kafka's default: a member that has not polled for so long has left its group."""
 
 
-def serve(bundle_path: Path, settings: RunSettings) -> None:
-    """Run a bundle as a daemon until SIGTERM or SIGINT, then drain, commit and return.
+def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
+    """Run a bundle as a daemon until SIGTERM or SIGINT, then drain, commit and return; a shadow returns its report.
 
     Raises the contract's errors: `UsageError`, `BundleError`, `GateFailed`, `TransportError`,
     `StateError`, `EngineError`.
@@ -58,16 +60,21 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
     limits = _limits(settings)
     loop = _loop(settings)
     bundle = open_bundle(bundle_path)
-    group = settings.group or bundle.manifest.name
+    if settings.shadow is not None and settings.group is not None:
+        raise UsageError("--group and --shadow are both given; a shadow is of no group but the one it shadows")
+    group = settings.shadow or settings.group or bundle.manifest.name
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
-        instance = settings.instance
-        if instance is None:
-            state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
-            instance = stack.enter_context(InstanceName(state_dir, group)).name
-        member = _member(settings, group, instance)
-        transport = open_transport(member)
         metrics = Metrics()
+        transport: Transport
+        report: ShadowReport | None = None
+        if settings.shadow is not None:
+            instance = "shadow"
+            transport = shadow = open_shadow(settings, _member(settings, group, instance), bundle.manifest)
+            report = ShadowReport(shadow, group, bundle.manifest.name, metrics)
+        else:
+            instance = settings.instance or stack.enter_context(_instance_name(settings, group)).name
+            transport = open_transport(_member(settings, group, instance))
         daemon = _assemble(bundle, settings, limits, loop, transport, metrics)
         if settings.http is not None:
             server = ObserveServer(
@@ -75,6 +82,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
                 metrics,
                 healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
                 ready=lambda: daemon.unready,
+                report=report,
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
@@ -94,6 +102,11 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
         )
         daemon.run(stop)
         log.info("stopped")
+        return None if report is None else report()
+
+
+def _instance_name(settings: RunSettings, group: str) -> InstanceName:
+    return InstanceName(Path(settings.state_dir) if settings.state_dir else default_state_dir(), group)
 
 
 def _assemble(
@@ -179,10 +192,10 @@ def _loop(settings: RunSettings) -> LoopSettings:
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
-        max_replay_records=settings.max_replay,
+        max_replay_records=settings.max_replay if settings.shadow is None else sys.maxsize,
         max_streams=settings.max_streams,
         leave=settings.leave,
-        dead_letters=settings.dead_letter is not None,
+        dead_letters=settings.dead_letter is not None or settings.shadow is not None,
     )
 
 

@@ -57,24 +57,29 @@ class ConfluentTransport(KafkaMember):
         self._make_producer(max(1.0, deadline - time.monotonic()))
         self._join()
 
-    def _join(self) -> None:
+    def _make_consumer(self, **membership: object) -> Any:
         settings = self.settings
-        self._consumer = consumer(
+        return consumer(
             settings.broker,
             self._properties,
             group_id=settings.group,
-            group_instance_id=settings.instance,
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             fetch_wait_max_ms=100,  # a partition that is newly served waits for a fetch under way
             isolation_level="read_committed",
             auto_offset_reset="error",
-            partition_assignment_strategy="cooperative-sticky",
             queued_max_messages_kbytes=16_384,
             queued_min_messages=20_000,  # a partition; the kilobytes above do not count what each message costs beside
             fetch_queue_backoff_ms=10,  # its 1 s leaves a replay (or a fast model) waiting for records that are there
             topic_metadata_refresh_interval_ms=METADATA_MS,
+            **membership,
+        )
+
+    def _join(self) -> None:
+        settings = self.settings
+        self._consumer = self._make_consumer(
+            group_instance_id=settings.instance, partition_assignment_strategy="cooperative-sticky"
         )
         self._joined = joined = threading.Event()
 
@@ -154,7 +159,8 @@ class ConfluentTransport(KafkaMember):
 
     def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
         deadline = time.monotonic() + timeout_s
-        self._producer.poll(0)
+        if self._producer is not None:
+            self._producer.poll(0)
         if self._expelled is not None:
             self.expelled(self._expelled)
         while True:
