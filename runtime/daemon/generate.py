@@ -49,7 +49,8 @@ def check_settings(settings: RunSettings) -> None:
         ("delivery at-least-once", settings.delivery != "exactly-once", "a reply is exactly-once or not the same"),
         ("idle-reset", settings.idle_reset is not None, "a tombstone ends a stream"),
         ("max-streams", settings.max_streams is not None, "a tombstone ends a stream"),
-        ("on-new-model warmup", settings.on_new_model.startswith("warmup"), "there is nothing to replay; give reset"),
+        ("on-new-model warmup", (settings.on_new_model or "").startswith("warmup"), "there is nothing to replay"),
+        ("shadow", settings.shadow is not None, "a shadow compares one output a record"),
     ):
         if given:
             raise UsageError(f"--{name} does not go together with --mode generate: {why}")

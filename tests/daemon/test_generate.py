@@ -167,6 +167,7 @@ def test_prompts_when_they_come_while_others_are_replied_to_then_are_answered_me
         (["--idle-reset", "5s"], "--idle-reset"),
         (["--max-streams", "5"], "--max-streams"),
         (["--on-new-model", "warmup=5s"], "--on-new-model warmup"),
+        (["--shadow", "g"], "--shadow"),
     ],
 )
 def test_run_when_a_setting_does_not_go_with_generation_then_exits_2_with_one_line(capsys, talker, more, line):
