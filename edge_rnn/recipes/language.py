@@ -71,10 +71,10 @@ def next_answers(model: SequenceModel, pieces: Sequence[Tokens]) -> Answers:
 
 
 def written_on(
-    model: SequenceModel, opening: Tokens, count: int, *, end: int | None, temperature: float = 0.7
+    model: SequenceModel, opening: Tokens, count: int, *, end: int | None, seed: int, temperature: float = 0.7
 ) -> Tokens:
-    """``count`` tokens drawn behind ``opening``, fewer where ``end`` is drawn; the same every time."""
-    draw = torch.Generator().manual_seed(0)
+    """``count`` tokens drawn behind ``opening``, fewer where ``end`` is drawn; the same for the same seed."""
+    draw = torch.Generator().manual_seed(seed)
     said: Tokens = []
     token, state = torch.tensor(opening)[:, None], None
     with torch.no_grad():

@@ -98,8 +98,8 @@ def examples(model: SequenceModel) -> list[Example]:
     vocabulary, _ = tunes()
     number = {sign: i for i, sign in enumerate(vocabulary)}
     found: list[Example] = []
-    for prompt in PROMPTS:
-        said = written_on(model, [number[sign] for sign in (END, *prompt.split())], WRITTEN, end=number[END])
+    for seed, prompt in enumerate(PROMPTS):
+        said = written_on(model, [number[sign] for sign in (END, *prompt.split())], WRITTEN, end=number[END], seed=seed)
         found.append(Reply(prompt, " ".join(vocabulary[token] for token in said)))
     return found
 

@@ -88,8 +88,8 @@ def examples(model: SequenceModel) -> list[Example]:
     """What is written behind each prompt."""
     number = {character: i for i, character in enumerate(VOCABULARY)}
     found: list[Example] = []
-    for prompt in PROMPTS:
-        said = written_on(model, [0, *(number[c] for c in prompt)], WRITTEN, end=None)
+    for seed, prompt in enumerate(PROMPTS):
+        said = written_on(model, [0, *(number[c] for c in prompt)], WRITTEN, end=None, seed=seed)
         found.append(Reply(prompt, "".join(VOCABULARY[token] for token in said)))
     return found
 

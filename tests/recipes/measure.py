@@ -16,7 +16,7 @@ import msgspec
 
 from edge_rnn.contract.errors import GateFailed
 from edge_rnn.recipes import RECIPES, find_recipe
-from edge_rnn.recipes.measured import MEASURED, Measured, all_measured
+from edge_rnn.recipes.measured import MEASURED, PARITY, ROOM, Measured, all_measured, all_tried, best
 from edge_rnn.recipes.recipe import Recipe
 from edge_rnn.recipes.train import train
 from exporters.export import export_bundle
@@ -79,16 +79,28 @@ def page() -> str:
         about.append(
             f"## {name}\n\n{recipe.purpose[0].upper()}{recipe.purpose[1:]}.\n\n- data: {recipe.source}\n"
             f"- licence: {recipe.licence}\n- baseline: {recipe.baseline}\n- as a stream: {streams}\n"
-            f"- settings: {settings_of(recipe)}\n"
+            f"- settings: {settings_of(recipe)}\n- tried: {tried_of(name)}\n"
         )
     head = (
         "# Recipes\n\nWritten by `make recipes`, which trains each recipe with the seeds 0 to 4 and exports it: do not edit.\n"
-        "Seconds are those of the slowest seed on one core of the machine that it ran on, which may have had more to do.\n"
+        "Settings were chosen before among the candidates that `python -m tests.recipes.choose` tries, by the loss on the\n"
+        "validation part, with other seeds; the test part was not looked at (`edge_rnn/recipes/tried.json`).\n"
+        "Seconds are the processor's, of the slowest seed on one core.\n"
         "Parity is the export's largest error over 256 steps per unit of the largest absolute value, of seed 0 and of the\n"
         "worst seed; above 1e-6 the export asks for `--tolerance`.\n\n"
         "| recipe | score | seeds 0 to 4 | baseline | better | training | parity |\n|-|-|-|-|-|-|-|\n"
     )
     return head + "\n".join(rows) + "\n\n" + "\n".join(about)
+
+
+def tried_of(name: str) -> str:
+    """The candidates' validation losses, the chosen one first."""
+    tried = all_tried()[name]
+    chosen = best(tried)
+    others = sorted(one.validation_loss for one in tried if one is not chosen)
+    held = sum(one.parity > ROOM * PARITY for one in tried)
+    left_out = f"; {held} left out for their parity" if held else ""
+    return f"{len(tried)} candidates, validation loss {chosen.validation_loss:.4g} ({', '.join(f'{one:.4g}' for one in others)}{left_out})"
 
 
 def settings_of(recipe: Recipe) -> str:

@@ -26,18 +26,19 @@ def curves(history: History) -> str:
     figure = _figure(9.2, 3.1)
     loss, gradient = figure.subplots(1, 2, width_ratios=(3, 2))
     epochs = range(1, len(history.train) + 1)
-    loss.plot(epochs, history.train, color=COLOURS[0], label="training")
-    loss.plot(epochs, history.validation, color=COLOURS[1], label="validation")
+    dot = "o" if len(history.train) < 5 else ""
+    loss.plot(epochs, history.train, dot + "-", color=COLOURS[0], label="training")
+    loss.plot(epochs, history.validation, dot + "-", color=COLOURS[1], label="validation")
     loss.axvline(history.best_epoch, color="grey", linestyle=":", label=f"kept: epoch {history.best_epoch}")
     positive = [value for value in (*history.train, *history.validation) if value > 0]
     if positive and max(positive) > 10 * min(positive):
         loss.set_yscale("log")
     loss.set(xlabel="epoch", ylabel="loss")
     loss.legend(frameon=False)
-    gradient.plot(epochs, history.gradient, color=COLOURS[2])
+    gradient.plot(epochs, history.gradient, dot + "-", color=COLOURS[2])
     gradient.set(xlabel="epoch", ylabel="mean norm of the gradient", ylim=(0, None))
     for axes in (loss, gradient):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _svg(figure)
 
 
