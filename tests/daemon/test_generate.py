@@ -12,6 +12,7 @@ from runtime.codecs.prompts import decode_prompt, encode_piece
 from runtime.core.batch import RecordBatch
 from runtime.core.philox import stream_number
 from runtime.daemon.generate import open_generator
+from tests.daemon.conftest import _place
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.runtime.test_generation import language
 
@@ -200,3 +201,74 @@ def test_a_step_s_daemon_when_it_finds_a_generating_group_s_states_then_refuses(
         assert "other settings" in daemon.text()
     finally:
         daemon.close()
+
+
+@pytest.mark.kafka
+def test_a_reply_in_progress_when_its_partition_goes_to_another_member_then_goes_on_there(request, talker, tmp_path):
+    place = next(_place("confluent", request, tmp_path))
+    keys = [b"s%d" % i for i in range(4)]
+    place.feed([(i, key, prompt(i, 0, 10**6)) for i, key in enumerate(keys)])
+    arguments = [*place.arguments(talker, *MODE), "--leave", "--instance"]
+    first = DaemonProcess([*arguments, "first"], tmp_path / "first.log")
+    second = None
+
+    def grows(daemon: DaemonProcess, logs: str) -> None:
+        counts = {key: len(values) for key, values in said(place.read()).items()}
+        wait_for(
+            lambda: all(len(said(place.read()).get(key, [])) > counts.get(key, 0) for key in keys),
+            lambda: f"{logs}: {counts}; {daemon.text()[-2000:]}",
+        )
+
+    try:
+        grows(first, "alone")
+        second = DaemonProcess([*arguments, "second"], tmp_path / "second.log")
+        wait_for(lambda: "partition ready" in second.text(), lambda: second.text()[-2000:])
+        grows(second, "two")
+        assert "partitions revoked" in first.text()
+        assert first.stop() == 0, first.text()[-2000:]
+        grows(second, "the other")
+        place.feed([(i, key, None) for i, key in enumerate(keys)])
+        wait_for(lambda: sum(b"ended" in (v or b"") for v in place.read().values) == 4, lambda: second.text()[-2000:])
+        assert second.stop() == 0, second.text()[-2000:]
+    finally:
+        first.close()
+        if second is not None:
+            second.close()
+    found = said(place.read())
+    place.broker.close()
+    generator = open_generator(talker, 4)
+    for i, key in enumerate(keys):
+        generator.submit(i, stream_number(i, key), decode_prompt(prompt(i, 0, 10**6)), 0)
+    expected: dict[bytes, list[bytes]] = {key: [] for key in keys}
+    while any(len(expected[key]) < len(found[key]) - 1 for key in keys):
+        for piece in generator.advance():
+            expected[keys[piece.slot]].append(encode_piece(piece))
+    for key in keys:
+        assert b"ended" in found[key].pop()
+        assert found[key] == expected[key][: len(found[key])]
+
+
+def test_state_tools_when_a_reply_is_in_progress_then_show_its_state_and_drop_it(embedded, talker, tmp_path, capsys):
+    from edge_rnn.cli.main import run
+
+    embedded.feed([(0, b"long", prompt(1, 0, 10**6))])
+    group = ["--group", f"{embedded.tag}-group", "--broker", embedded.url]
+    for start, wanted in enumerate((1, 5)):
+        before = len(embedded.read())
+        daemon = DaemonProcess(embedded.arguments(talker, *MODE), tmp_path / f"{start}.log")
+        try:
+            wait_for(lambda n=before + wanted: len(embedded.read()) >= n, lambda d=daemon: d.text()[-2000:])
+            assert daemon.stop() == 0
+        finally:
+            daemon.close()
+        if start:
+            break
+        assert run(["state", "show", "long", *group, "--bundle", str(talker.path), "--mode", "generate", "--json"]) == 0
+        (shown,) = msgspec.json.decode(capsys.readouterr().out)
+        assert shown["key"] == "long"
+        assert len(shown["states"]) == len(talker.manifest.states)
+        assert run(["state", "drop", "long", "--yes", *group]) == 0
+        embedded.feed([(0, b"long", prompt(1, 0, 5))])
+    values = said(embedded.read())[b"long"]
+    assert values[-5:] == expected_of(talker, 0, b"long", [(1, prompt(1, 0, 5))])
+    assert msgspec.json.decode(values[-6])["prompt"] == 0
