@@ -37,7 +37,8 @@ def train(
     """
     began = time.monotonic()
     model, history = train_model(recipe, settings, seed=seed, progress=progress, folder=folder)
-    score = recipe.score(model)
+    with deterministic(seed):
+        score = recipe.score(model)
     seconds = time.monotonic() - began
     found = diagnose_cells(recipe, settings, recipe.load(), model, seed=seed) if diagnose else {}
     return Outcome(model, history, score, seconds, found)
@@ -80,9 +81,11 @@ def train_run(
     check_target(path)
     folder = path.with_name(f"{path.name}.training")
     outcome = train(recipe, settings, seed=seed, progress=progress, diagnose=diagnose, folder=folder)
+    with deterministic(seed):
+        page = draw_report(report_of(recipe, settings, outcome, seed))
     more = {
         RUN_FILE: write_run_file(recipe.name, settings, seed),
-        PAGE: draw_report(report_of(recipe, settings, outcome, seed)).encode(),
+        PAGE: page.encode(),
         **{f"{EVENTS}/{file.name}": file.read_bytes() for file in sorted((folder / EVENTS).iterdir())},
     }
     if streams := recipe.streams():
