@@ -103,22 +103,21 @@ def decode_snapshots(
 
     Raises `StateError` for a version, a length or a checksum that does not fit.
     """
-    closed = [len(value) > 1 and value[1] & CLOSED for value in values]
-    if any(len(value) > 1 and value[1] & EXTRA for value in values):
-        return _decode_with_extras(keys, values, state_bytes, where)
-    if not any(closed):
-        return _decode(keys, values, HEADER.itemsize + state_bytes, where, 0), Closed([], np.empty(0, np.int64))
-    parts = [
-        _decode(
-            [key for key, flag in zip(keys, closed, strict=True) if bool(flag) == wanted],
-            [value for value, flag in zip(values, closed, strict=True) if bool(flag) == wanted],
-            HEADER.itemsize + (0 if wanted else state_bytes),
-            where,
-            CLOSED if wanted else 0,
-        )
-        for wanted in (False, True)
-    ]
-    return parts[0], Closed(parts[1].keys, parts[1].offsets)
+    width = HEADER.itemsize + state_bytes
+    flags = {value[1] if len(value) > 1 else 0 for value in values}
+    read = _decode_extended if EXTRA in flags else _decode_plain
+    if CLOSED not in flags:
+        return read(keys, values, width, where), Closed([], np.empty(0, np.int64))
+    closed = [i for i, value in enumerate(values) if len(value) > 1 and value[1] == CLOSED]
+    others = np.setdiff1d(np.arange(len(keys)), closed).tolist()
+    over = _decode([keys[i] for i in closed], [values[i] for i in closed], HEADER.itemsize, where, CLOSED)
+    rest = read([keys[i] for i in others], [values[i] for i in others], width, where)
+    return rest, Closed(over.keys, over.offsets)
+
+
+def _decode_plain(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str) -> Snapshots:
+    """Snapshots that have nothing behind their rows."""
+    return _decode(keys, values, width, where, 0)
 
 
 def _decode(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str, flags: int) -> Snapshots:
@@ -131,14 +130,25 @@ def _decode(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: s
     bytes_, crc32, start = memoryview(data), zlib.crc32, _crc_of_flags(flags)
     for index, (key, expected) in enumerate(zip(keys, header["crc32"].tolist(), strict=True)):
         if crc32(bytes_[index * width + _CHECKED_FROM : (index + 1) * width], crc32(key, start)) != expected:
-            raise StateError(
-                f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
-            )
+            raise _damaged(key, where)
+    return _columns(keys, table, None)
+
+
+def _columns(keys: Sequence[bytes], table: np.ndarray, extras: list[bytes] | None) -> Snapshots:
+    """``table``: uint8[n, header and rows]."""
+    header = np.ascontiguousarray(table[:, : HEADER.itemsize]).view(HEADER).reshape(len(keys))
     return Snapshots(
         keys=[key[FINGERPRINT_BYTES:] for key in keys],
         rows=table[:, HEADER.itemsize :],
         offsets=header["offset"].astype(np.int64),
         timestamps=header["timestamp"].astype(np.int64),
+        extras=extras,
+    )
+
+
+def _damaged(key: bytes, where: str) -> StateError:
+    return StateError(
+        f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
     )
 
 
@@ -149,29 +159,15 @@ def _checked(key: bytes, value: bytes, extra: bytes) -> bytes:
     return value[:4] + check.to_bytes(4, "little") + whole
 
 
-def _decode_with_extras(
-    keys: Sequence[bytes], values: Sequence[bytes], state_bytes: int, where: str
-) -> tuple[Snapshots, Closed]:
-    """As `decode_snapshots`, where snapshots have something behind their rows."""
-    width = HEADER.itemsize + state_bytes
-    more = [len(value) >= width and bool(value[1] & EXTRA) for value in values]
-    plain, extras = [], []
-    for key, value, extended in zip(keys, values, more, strict=True):
-        if extended:
-            if _checked(key, value[:width], value[width:]) != value:
-                raise StateError(
-                    f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
-                )
-            extras.append(value[width:])
-            bare = value[:1] + b"\0" + value[2:4]
-            value = (
-                bare + zlib.crc32(value[_CHECKED_FROM:width], zlib.crc32(key)).to_bytes(4, "little") + value[8:width]
-            )
-        plain.append(value)
-    snapshots, closed = decode_snapshots(keys, plain, state_bytes, where)
-    if len(extras) != len(snapshots.keys):
-        raise StateError(f"{where}: some snapshots have a dialogue and some have none; run the version that wrote them")
-    return dataclasses.replace(snapshots, extras=extras), closed
+def _decode_extended(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str) -> Snapshots:
+    """Snapshots that all have something behind their rows."""
+    for key, value in zip(keys, values, strict=True):
+        if len(value) < width or value[0] != VERSION or value[1] != EXTRA:
+            raise _misfit([key], [value[:width]], width, where)
+        if _checked(key, value[:width], value[width:]) != value:
+            raise _damaged(key, where)
+    table = np.frombuffer(b"".join(value[:width] for value in values), np.uint8).reshape(len(keys), width)
+    return _columns(keys, table, [value[width:] for value in values])
 
 
 def _crc_of_flags(flags: int) -> int:
