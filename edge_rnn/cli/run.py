@@ -69,8 +69,11 @@ def command(
     on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
     on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
     max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
+    background_records: Annotated[
+        int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
+    ] = None,
     max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a model call  [1]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,
         typer.Option(

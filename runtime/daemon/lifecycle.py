@@ -113,7 +113,18 @@ def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
     engine = open_cpu_engine(
-        bundle, threads=settings.threads, folder=None if settings.arena_dir is None else Path(settings.arena_dir)
+        bundle,
+        tuned=True,
+        threads=settings.threads,
+        folder=None if settings.arena_dir is None else Path(settings.arena_dir),
+    )
+    log.info(
+        "model calls",
+        extra={
+            "streams": engine.tuning.streams,
+            "threads": engine.tuning.threads,
+            "rows_per_second": round(max(engine.tuning.rates.values())),
+        },
     )
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
@@ -131,7 +142,7 @@ def _assemble(
         limits=limits,
     )
     if settings.mode == "generate":
-        generator = generator_on(timed, bundle, threads=settings.threads, limits=limits)
+        generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
         processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
     else:
         processor = Processor(timed, decoder, encoder, processing)
@@ -181,7 +192,7 @@ def _limits(settings: RunSettings) -> Limits:
 def _loop(settings: RunSettings) -> LoopSettings:
     if settings.mode == "generate":
         check_settings(settings)
-    if settings.threads < 1:
+    if settings.threads is not None and settings.threads < 1:
         raise UsageError(f"--threads is {settings.threads}, expected at least 1")
     if settings.startup_timeout_s <= 0:
         raise UsageError(f"--startup-timeout is {settings.startup_timeout!r}, expected more than 0")
@@ -192,6 +203,7 @@ def _loop(settings: RunSettings) -> LoopSettings:
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
+        background_records=settings.background_records if settings.mode == "step" else sys.maxsize,
         max_replay_records=settings.max_replay if settings.shadow is None else sys.maxsize,
         max_streams=settings.max_streams,
         leave=settings.leave,

@@ -43,8 +43,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     arena_dir: str | None = None
     startup_timeout: str = "20s"
     max_records: int = 4096
+    background_records: int = 256
     max_chunk: int = 64
-    threads: int = 1
+    threads: int | None = None
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
     delivery: Delivery = "exactly-once"
