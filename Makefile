@@ -17,7 +17,7 @@ NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka recipes lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -90,6 +90,9 @@ $(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python .cache/quix
 	@$(UV) pip sync --quiet --python .cache/quix/bin/python tests/benchmarks/peers/quix.lock
 	@touch $@
+
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about half an hour)
+	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }

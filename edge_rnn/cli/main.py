@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "run",
     "produce": "produce",
     "replay": "replay",
+    "generate": "generate",
     "state": "state",
     "bench": "bench",
     "doctor": "doctor",

@@ -26,6 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = "localhost:9092"
     group: str | None = None
     client: Literal["kafka-python", "confluent"] = "kafka-python"
+    mode: Literal["step", "generate"] = "step"
     codec: Literal["json", "f32"] = "json"
     output_codec: Literal["json", "f32"] | None = None
     dead_letter: str | None = None
@@ -67,7 +68,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def snapshots(self) -> SnapshotPolicy:
-        """How often the states are saved."""
+        """How often the states are saved: where tokens are generated, in every commit that carries some."""
+        if self.mode == "generate":
+            return SnapshotPolicy(0.0)
         budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
         interval_s = parse_duration(self.snapshot_interval, "--snapshot-interval")
         return SnapshotPolicy(interval_s if self.shadow is None else math.inf, budget)
@@ -111,7 +114,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
-        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
+        mode = {} if self.mode == "step" else {"mode": self.mode}
+        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms), **mode}
 
 
 def default_state_dir() -> Path:
