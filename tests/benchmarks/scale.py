@@ -265,12 +265,17 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
-def main() -> None:
+def main() -> int:
     """Write a page's tables."""
     report, page = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    text = BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]](report)}\n{block[3]}", page.read_text())
-    page.write_text(text)
+    try:
+        tables = {name: table(report) for name, table in TABLES.items()}
+    except KeyError as error:
+        print(f"{page} stays as it was: the report has no {error}; run all cases of make bench", file=sys.stderr)
+        return 1
+    page.write_text(BLOCK.sub(lambda block: f"{block[1]}{tables[block[2]]}\n{block[3]}", page.read_text()))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
