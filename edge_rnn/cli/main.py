@@ -27,6 +27,7 @@ COMMANDS = {
     "replay": "replay",
     "generate": "generate",
     "state": "state",
+    "bench": "bench",
     "doctor": "doctor",
 }
 """Command name to its module under ``edge_rnn.cli``; its ``command`` is the function, or its ``app`` has several."""

@@ -57,6 +57,9 @@ def command(
     instance: Annotated[Text, typer.Option(help="Name of this member  [a UUID kept in --state-dir]")] = None,
     state_dir: Annotated[Text, typer.Option(help="Where the member's name is kept.")] = None,
     startup_timeout: Annotated[Text, typer.Option(help="How long the broker may take to answer  [20s]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each a member of the group; more cores for one topic  [1]")
+    ] = None,
     headers: Annotated[Text, typer.Option(help="Headers of outputs: none, model, origin or trace  [none]")] = None,
     null_key: Annotated[
         Text, typer.Option(help="A record without key: dead-letter, or the stream of its partition  [dead-letter]")
@@ -108,10 +111,17 @@ def command(
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
+    from runtime.daemon.workers import check_workers, run_workers
     from runtime.observe.logs import configure_logs
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
     configure_logs(settings.log_format, settings.log_level)
+    check_workers(settings)
+    if settings.workers > 1:
+        status = run_workers([sys.executable, "-m", "edge_rnn.cli", *sys.argv[1:]], settings)
+        if status:
+            raise typer.Exit(status)
+        return
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

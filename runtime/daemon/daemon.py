@@ -50,6 +50,12 @@ ADVANCE_S = 0.01
 
 OBSERVE_INTERVAL_S = 1.0
 
+EPOCH_COMMITS = 5.0
+"""Under load an epoch is as long as so many commits take, unless the longest interval is over before."""
+
+COMMIT_WEIGHT = 0.2
+"""Of the latest commit in the running mean of their time."""
+
 
 def ignore(_name: str) -> None:
     """A fail point that never fails."""
@@ -114,6 +120,7 @@ class Daemon:
         self._failing_since = 0.0
         self._broken = False
         self._pipeline: Pipeline[_Applied] = Pipeline()
+        self._commit_s = settings.commit_interval_s
         self._next_observed = 0.0
         self.beat = time.monotonic()
 
@@ -182,13 +189,14 @@ class Daemon:
     # The loop's parts.
 
     def _turn(self) -> None:
-        """One poll, and a commit if one is due: at once when caught up, else at the interval's end."""
+        """One poll, and a commit if one is due: at once when caught up, else now and then."""
         busy = self._epoch_began is not None or self._assigned or self._recovering or self._processor.busy
         batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
         if self._broken:  # partitions went away in the poll, and the epoch with them
             return
         self._finish(self._pipeline.ready())
+        loaded = len(batch) >= self._settings.background_records
         if not self._serving.issuperset(batch.positions):  # partitions that went away inside the poll
             still_ours = np.isin(batch.partitions, list(self._serving))
             batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
@@ -201,7 +209,9 @@ class Daemon:
             if self._epoch_began is None:
                 if not self._pipeline and self._checkpoint.overdue(time.monotonic()):
                     self._commit()
-            elif due or not (len(batch) or going_on):
+            elif due or not (
+                loaded or going_on
+            ):  # what has come is no more than what one poll gives: nobody waits for the interval
                 self._commit()
         self._observe()
 
@@ -222,8 +232,10 @@ class Daemon:
         return True
 
     def _due(self) -> bool:
+        """Whether an epoch under load is long enough: for its commit to be a small part, but no longer than allowed."""
         began = self._epoch_began
-        return began is not None and time.monotonic() - began >= self._settings.commit_interval_s
+        longest_s = min(self._settings.commit_interval_s, EPOCH_COMMITS * self._commit_s)
+        return began is not None and time.monotonic() - began >= longest_s
 
     def _apply(self, batch: RecordBatch) -> None:
         """Take a batch through the model: here if it is small, else in the background."""
@@ -311,9 +323,9 @@ class Daemon:
         began = time.monotonic()
         begin_next = None if following is None else partial(self._begin, following)
         committed = self._checkpoint.commit(self._positions, began, last=last, meanwhile=begin_next)
-        self._metrics.committed(
-            time.monotonic() - began, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps
-        )
+        took_s = time.monotonic() - began
+        self._commit_s += COMMIT_WEIGHT * (took_s - self._commit_s)
+        self._metrics.committed(took_s, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps)
         if self._epoch_timestamps:
             self._failures = 0
         self._end_epoch()

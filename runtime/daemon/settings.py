@@ -46,6 +46,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     background_records: int = 256
     max_chunk: int = 64
     threads: int | None = None
+    workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
     delivery: Delivery = "exactly-once"

@@ -16,7 +16,7 @@ from edge_rnn.contract.stepgraph import Step
 SIZES = (128, 256, 512, 1024, 2048)
 """Streams a call that are tried."""
 
-BUDGET_S = 0.12
+BUDGET_S = 0.06
 """Time that the trial may take; a model that is slower is tried on fewer sizes."""
 
 NEARLY = 0.95
