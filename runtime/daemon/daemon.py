@@ -201,17 +201,15 @@ class Daemon:
             still_ours = np.isin(batch.partitions, list(self._serving))
             batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
         due = self._due()
-        if due and len(batch) >= self._settings.background_records and not self._replaying:
+        if due and loaded and len(batch) and not self._replaying:
             self._commit(following=batch)
         else:
             self._apply(batch)
-            going_on = self._processor.busy and self._advance()
+            going_on = not self._pipeline and self._processor.busy and self._advance()
             if self._epoch_began is None:
                 if not self._pipeline and self._checkpoint.overdue(time.monotonic()):
                     self._commit()
-            elif due or not (
-                loaded or going_on
-            ):  # what has come is no more than what one poll gives: nobody waits for the interval
+            elif due or not (loaded or going_on):  # what has come is what one poll gives: nobody waits for the interval
                 self._commit()
         self._observe()
 
