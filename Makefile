@@ -91,7 +91,7 @@ $(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
 	@$(UV) pip sync --quiet --python .cache/quix/bin/python tests/benchmarks/peers/quix.lock
 	@touch $@
 
-recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about half an hour)
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about a quarter of an hour)
 	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
