@@ -58,7 +58,7 @@ chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output co
 	@$(BIN)/python -m pytest -q tests/chaos
 
 soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions)
-	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
+	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --daemon-argument=--background-records=8 --json chaos-out/soak.json --logs chaos-out/logs
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
