@@ -22,6 +22,8 @@ from edge_rnn.contract.signature import Manifest, StateSpec, check_manifest, dec
 MANIFEST = "manifest.json"
 GRAPH = "step.onnx"
 GOLDEN = "golden.npz"
+INITIAL = "initial.npz"
+"""First values of states that are not zero."""
 
 
 @dataclass(frozen=True)

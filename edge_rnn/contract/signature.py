@@ -64,10 +64,15 @@ class InputSpec(TensorSpec, frozen=True):
 
 
 class OutputSpec(TensorSpec, frozen=True):
-    """An output. ``kind`` says how to read it; ``labels`` names the classes of a classifier."""
+    """An output. ``kind`` says how to read it; ``labels`` names the classes of a classifier.
+
+    ``note`` says what it is where the module itself gives it for a whole sequence only, e.g.
+    ``mean over the steps so far``.
+    """
 
     kind: OutputKind = "values"
     labels: tuple[str, ...] | None = None
+    note: str | None = None
 
 
 class StateSpec(_Spec, frozen=True):

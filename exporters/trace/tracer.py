@@ -1,0 +1,333 @@
+"""A module run on a sample while every operation that torch dispatches is seen and its rows are followed.
+
+Nothing of the module is rewritten: loops run, lists fill, views and tensors written in place are
+followed to what they show. What does not depend on the inputs is computed and becomes a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from edge_rnn.contract.errors import ExportRefused
+from exporters.trace.fold import Loop
+from exporters.trace.nodes import Node, NodeTable
+from exporters.trace.values import Known, Pieces, Value
+
+Rule = Callable[["Tracer", "Call"], Any]
+RULES: dict[str, Rule] = {}
+FUNCTIONS: dict[str, Callable[["Tracer", Any, Sequence[Any]], Any]] = {}
+"""Calls that are taken whole, before torch dispatches their parts: by the function's name."""
+
+VIEWS = ("select", "slice", "alias", "detach", "unsqueeze", "squeeze", "view", "_unsafe_view", "t", "transpose", "permute")
+PARTS = ("split", "split_with_sizes", "unbind", "chunk")
+OWN_STORAGE = ("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk")
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a function as what operations of these names do to rows."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation: its ``name``, its arguments by the names of its schema, and the sample ``result``."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    result: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument, or ``default`` where the operation has none of this name."""
+        return self.arguments.get(name, default)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A recurrent layer taken whole: which call of the run it was, which state of it, and its layer."""
+
+    call: int
+    kind: str
+    layer: int
+
+
+@dataclass
+class Tracer:
+    """What is known of the tensors of one run of ``steps`` steps and ``batch`` streams."""
+
+    module: nn.Module
+    steps: int
+    batch: int
+    whole: bool = True
+    """Whether recurrent layers are taken whole; else their steps are followed one by one."""
+
+    table: NodeTable = field(default_factory=NodeTable)
+    names: dict[Node, str] = field(default_factory=dict)
+    recurrences: dict[Node, Recurrence] = field(default_factory=dict)
+    remarks: dict[Node, str] = field(default_factory=dict)
+    """What a node gives in place of what the module says, e.g. the mean so far."""
+
+    loops: dict[Node, Loop] = field(default_factory=dict)
+    """Every state that a loop carries."""
+
+    states: set[Node] = field(default_factory=set)
+    """What recurrent layers return beside their output."""
+
+    rows: dict[Node, np.ndarray] = field(default_factory=dict)
+    """The rows of what no input changes."""
+
+    calls: int = 0
+    _known: dict[int, tuple[int, Known | None]] = field(default_factory=dict)
+    _views: dict[int, tuple[Tensor, str, dict[str, Any]]] = field(default_factory=dict)
+    _versions: dict[int, int] = field(default_factory=dict)
+    _kept: list[Tensor] = field(default_factory=list)
+    _paths: list[str] = field(default_factory=lambda: [""])
+
+    def run(self, call: Callable[..., Any], arguments: Sequence[Tensor]) -> Any:
+        """Run ``call``, which calls the module, and return what it returns. Raises `ExportRefused`."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)  # what it fuses could not be followed
+            for path, submodule in self.module.named_modules():
+                for hook in self._follow(path, submodule):
+                    stack.callback(hook.remove)
+            stack.enter_context(_Dispatch(self))
+            stack.enter_context(_Functions(self))
+            return call(*arguments)
+
+    @property
+    def where(self) -> str:
+        """The submodule at work, for messages."""
+        path = self._paths[-1]
+        kind = type(self.module.get_submodule(path)).__name__
+        return f"the submodule {path!r} ({kind})" if path else f"the module ({kind})"
+
+    @property
+    def path(self) -> str:
+        """The path of the submodule at work."""
+        return self._paths[-1]
+
+    def know(self, tensor: Tensor, known: Known | None) -> None:
+        """Keep what is known of a tensor of the run."""
+        self._kept.append(tensor)
+        self._known[id(tensor)] = (self._version(tensor), known)
+
+    def known(self, tensor: Any) -> Known | None:
+        """What is known of a tensor; ``None`` for one that does not depend on the inputs."""
+        if not isinstance(tensor, Tensor):
+            return None
+        version = self._version(tensor)
+        kept = self._known.get(id(tensor))
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        if version == 0:
+            return None
+        if id(tensor) not in self._views:
+            raise ExportRefused(f"{self.where} writes in place to a tensor that is also seen elsewhere; write to a copy")
+        base, name, arguments = self._views[id(tensor)]
+        if self.known(base) is None:
+            return None
+        found = RULES[name](self, Call(name, {**arguments, "self": base}, tensor))
+        self._known[id(tensor)] = (version, found)
+        return found if isinstance(found, (Value, Pieces)) else None
+
+    def value(self, tensor: Any) -> Value | None:
+        """What is known of a tensor, its pieces joined."""
+        known = self.known(tensor)
+        if isinstance(known, Pieces):
+            from exporters.trace.rules.join import join
+
+            known = join(self, known)
+            self.know(tensor, known)
+        return known
+
+    def assign(self, tensor: Tensor, known: Known | None) -> None:
+        """A tensor was written in place: so was what it is a view of."""
+        storage = _storage(tensor)
+        self._versions[storage] = self._versions.get(storage, 0) + 1
+        self._assign(tensor, known)
+
+    def _assign(self, tensor: Tensor, known: Known | None) -> None:
+        view = self._views.get(id(tensor))
+        if view is not None:
+            from exporters.trace.rules.write import write_through
+
+            base, name, arguments = view
+            before = self._known.get(id(base), (0, None))[1]
+            self._assign(base, write_through(self, base, before, name, arguments, known))
+        self.know(tensor, known)
+
+    def refuse(self, what: str) -> ExportRefused:
+        """A refusal that names the submodule at work."""
+        return ExportRefused(f"{self.where} {what}")
+
+    def dispatch(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run one operation and follow its rows."""
+        name = func.overloadpacket.__name__
+        arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
+        tensors = list(_tensors(arguments.values()))
+        tracked = any(self.known(tensor) is not None for tensor in tensors)
+        if name == "_local_scalar_dense" and any(self._changes(tensor) for tensor in tensors):
+            raise self.refuse(
+                "decides or counts on a value of its input in Python, which a graph cannot; use torch.where or clamp"
+            )
+        result = func(*args, **kwargs)
+        if name in OWN_STORAGE:
+            result = [part.clone() for part in result]
+        if name in VIEWS and isinstance(result, Tensor) and result is not args[0]:
+            self._kept.extend((args[0], result))
+            self._views[id(result)] = (args[0], name, {**_defaults(func), **arguments})
+        elif name in PARTS:
+            self._keep_parts(args[0], arguments.get("dim", 0), result)
+        written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        if tracked:
+            self._follow_rows(name, {**_defaults(func), **arguments}, result, written)
+        elif isinstance(result, Tensor) and not written:
+            self._watch_constant(result)
+        return result
+
+    def _watch_constant(self, result: Tensor) -> None:
+        """A constant with a row for each stream may be a first state: it is followed, not folded."""
+        sizes = list(result.shape)
+        if sizes.count(self.batch) != 1 or self.steps in sizes or result.numel() == 0:
+            return
+        at = sizes.index(self.batch)
+        first = result.select(at, 0)
+        if not bool((result == first.unsqueeze(at)).all()):
+            return
+        node = self.table.const(first.detach().numpy())
+        self.rows[node] = first.detach().numpy()
+        axes = tuple(("B",) if i == at else (size,) for i, size in enumerate(sizes))
+        self.know(result, Value(node, axes, result))
+
+    def _follow_rows(self, name: str, arguments: dict[str, Any], result: Any, written: Sequence[str]) -> None:
+        plain = name.removesuffix("_") if written else name
+        known_rule = RULES.get(plain)
+        if known_rule is None and not written and not any(self._changes(t) for t in _tensors(arguments.values())):
+            return
+        if known_rule is None or (written and written != ["self"]):
+            raise self.refuse(
+                f"uses the operation {name!r}, for which the export has no rule; compute it by other means, or give the"
+                f" module {step_to_write(self.module)}"
+            )
+        try:
+            found = known_rule(self, Call(plain, arguments, result))
+        except ExportRefused:
+            if written or any(self._changes(tensor) for tensor in _tensors(arguments.values())):
+                raise
+            return
+        if written:
+            self.assign(arguments["self"], found)
+        elif isinstance(result, (tuple, list)):
+            for tensor, part in zip(result, found, strict=True):
+                if isinstance(part, (Value, Pieces)):
+                    self.know(tensor, part)
+        elif isinstance(found, (Value, Pieces)):
+            self.know(result, found)
+
+    def _changes(self, tensor: Tensor) -> bool:
+        """Whether the inputs change a tensor."""
+        known = self.known(tensor)
+        return known is not None and (isinstance(known, Pieces) or known.node not in self.rows)
+
+    def _keep_parts(self, base: Tensor, dim: int, parts: Sequence[Tensor]) -> None:
+        """What split, chunk and unbind give are views, too."""
+        start, dim = 0, dim % base.dim()
+        for number, part in enumerate(parts):
+            if part.dim() < base.dim():
+                view = ("select", {"dim": dim, "index": number})
+            else:
+                view = ("slice", {"dim": dim, "start": start, "end": start + part.shape[dim], "step": 1})
+                start += part.shape[dim]
+            self._kept.extend((base, part))
+            self._views[id(part)] = (base, view[0], {"self": base, **view[1]})
+
+    def _version(self, tensor: Tensor) -> int:
+        return self._versions.get(_storage(tensor), 0) if self._versions else 0
+
+    def _follow(self, path: str, submodule: nn.Module) -> Iterator[Any]:
+        def enter(*_: Any) -> None:
+            self._paths.append(path)
+            self.table.path = path
+
+        def leave(*_: Any) -> None:
+            self._paths.pop()
+            self.table.path = self._paths[-1]
+
+        yield submodule.register_forward_pre_hook(enter, prepend=True)
+        yield submodule.register_forward_hook(leave, always_call=True)
+
+    @contextmanager
+    def at_path(self, path: str) -> Iterator[None]:
+        """Nodes made here belong to the submodule ``path``."""
+        before, self.table.path = self.table.path, path
+        try:
+            yield
+        finally:
+            self.table.path = before
+
+
+class _Dispatch(TorchDispatchMode):
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._tracer.dispatch(func, args, kwargs or {})
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in FUNCTIONS:
+            self._tracer.calls += 1
+        if name in FUNCTIONS and any(self._tracer.known(tensor) is not None for tensor in _tensors(args)):
+            return FUNCTIONS[name](self._tracer, func, args)
+        if name in ("numpy", "tolist", "__array__") and args and self._tracer.known(args[0]) is not None and self._tracer._changes(args[0]):
+            raise self._tracer.refuse(f"reads values out of a tensor (.{name}()), which a graph cannot; stay in torch")
+        return func(*args, **(kwargs or {}))
+
+
+def step_to_write(module: nn.Module) -> str:
+    """The method that would settle how a module streams."""
+    return (
+        f"a method `def step(self, x, state): ... return y, state` for one step ({type(module).__name__}: x without its"
+        " time axis, state None at first)"
+    )
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+
+
+def _defaults(func: Any) -> dict[str, Any]:
+    return {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
