@@ -24,6 +24,7 @@ from exporters.forward import Forward, forward_of
 from exporters.inputs import sample_input
 from exporters.trace.fold import Family
 from exporters.trace.nodes import ALWAYS, SEQUENCE, Node
+from exporters.trace.rules.align import ahead
 from exporters.trace.tracer import Tracer
 from exporters.trace.values import Axis, Value
 
@@ -300,10 +301,7 @@ def _check_in_time(tracer: Tracer, value: Value, label: str) -> None:
         return
     where = value.whose or f"the module ({type(tracer.module).__name__})"
     if value.first > 0 and value.steps == tracer.steps:
-        raise ExportRefused(
-            f"{where} looks {value.first} steps ahead: the output {label!r} of a step needs later ones; make it causal,"
-            " e.g. a convolution with padding=(kernel_size - 1) * dilation whose end is trimmed, or F.pad on the left"
-        )
+        raise ExportRefused(ahead(value, tracer))
     raise ExportRefused(
         f"{where} makes the output {label!r} of {value.steps - tracer.steps:+d} steps as against the input; keep one output"
         " a step: pad on the left by what a window takes, and trim what padding adds at the end"
@@ -313,14 +311,15 @@ def _check_in_time(tracer: Tracer, value: Value, label: str) -> None:
 def _remark(tracer: Tracer, root: Node) -> str:
     """What an output of the last step only is at every step."""
     waiting, seen = [root], set()
+    found: set[str] = set()
     while waiting:
         node = waiting.pop()
         if node in tracer.remarks:
-            return tracer.remarks[node]
-        if node not in seen:
+            found.add(tracer.remarks[node])
+        elif node not in seen:
             seen.add(node)
             waiting += node.args if node.when == root.when and node.kind != "At" else ()
-    return "last value so far"
+    return f"{' and '.join(sorted(found))} over the steps so far" if found else "last value so far"
 
 
 def _output_spec(name: str, value: Value, node: Node, note: str | None) -> OutputSpec:

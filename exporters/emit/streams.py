@@ -135,7 +135,8 @@ class StreamEmitter:
         return node.path or type(self.tracer.module).__name__.lower()
 
     def _name_of(self, node: Node) -> str:
-        return self.tracer.names.get(node, f"{self._prefix(node)}.state")
+        held = (self.tracer.names.get(value) for value in self.tracer.chains.get(node, []))
+        return next((name for name in held if name is not None), f"{self._prefix(node)}.state")
 
     def _initial(self, node: Node, initial: Node) -> np.ndarray:
         rows = self.tracer.rows.get(initial, initial.array)

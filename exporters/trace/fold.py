@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LAYOUT = ("Reshape", "Transpose", "Cast")
 """What is not worth carrying: it is made again from what it was made of."""
 
+COMMUTATIVE = ("Add", "Mul", "Max", "Min", "And", "Or")
+
 Carried = dict[Node, Node]
 """For each carried node of the template, the node that stands there at another step."""
 
@@ -135,7 +137,7 @@ class Family:
             elif not _alike(one, other):
                 return one, other
             else:
-                waiting += zip(one.args, other.args, strict=True)
+                waiting += _pairs(one, other, self.last - step)
         return None
 
     def _reads(self, root: Node) -> bool:
@@ -159,9 +161,7 @@ class Family:
         state = tracer.table.make(
             "State", shape=node.shape, dtype=node.dtype, when=SEQUENCE, key=key, initial=chain[0][1].serial
         )
-        for _, value in chain:
-            if value in tracer.names:
-                tracer.names.setdefault(state, tracer.names[value])
+        tracer.chains.setdefault(state, [self.following[node], *(value for _, value in chain[::-1])])
         return state
 
 
@@ -203,8 +203,28 @@ def _fits(one: Node, other: Node, further: int = 0) -> bool:
             if other.when > 0 or b.kind != "Const":
                 return False
         else:
-            waiting += zip(a.args, b.args, strict=True)
+            waiting += _pairs(a, b, 1)
     return further == 0 or all(_fits(a, b, further - 1) for a, b in borders)
+
+
+def _pairs(one: Node, other: Node, steps: int) -> list[tuple[Node, Node]]:
+    """Operands that stand for each other; those of a sum or product in the order in which they fit better.
+
+    The first step of a loop may add a plain number where the others add what was carried: Python
+    then has the operands in another order.
+    """
+    direct = list(zip(one.args, other.args, strict=True))
+    if one.kind not in COMMUTATIVE or len(direct) != 2:
+        return direct
+    swapped = list(zip(one.args, other.args[::-1], strict=True))
+
+    def fit(pairs: list[tuple[Node, Node]]) -> int:
+        return sum(
+            4 * (a is b and a.when == ALWAYS) + 2 * (a.when - b.when == steps and b.when >= 0) + (a.kind == b.kind)
+            for a, b in pairs
+        )
+
+    return swapped if fit(swapped) > fit(direct) else direct
 
 
 def _alike(one: Node, other: Node) -> bool:

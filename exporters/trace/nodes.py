@@ -52,9 +52,10 @@ class Node:
 
 @dataclass
 class NodeTable:
-    """Every node of one trace; ``path`` is the submodule at work."""
+    """Every node of one trace; ``path`` is the submodule at work, ``where`` names it in messages."""
 
     path: str = ""
+    where: str = "the module"
     _made: dict[Any, Node] = field(default_factory=dict)
     by_step: dict[int, list[Node]] = field(default_factory=dict)
 
@@ -66,7 +67,7 @@ class NodeTable:
         Raises `ExportRefused` when a whole sequence meets a single step: the rows of every step
         would depend on it, those before it too.
         """
-        when = _latest(args, self.path) if when is None else when
+        when = _latest(args, self.where) if when is None else when
         key = (kind, tuple(sorted(attrs.items())), tuple(id(arg) for arg in args), tuple(shape), dtype, when)
         return self._keep(key, Node(kind, tuple(args), key[1], tuple(shape), dtype, when, self.path, len(self._made)))
 
@@ -83,11 +84,6 @@ class NodeTable:
         """The row of one step of a sequence."""
         return self.make("At", [sequence], shape=sequence.shape, dtype=sequence.dtype, when=step)
 
-    def find(self, kind: str, args: Sequence[Node], like: Node) -> Node | None:
-        """The node that does to ``args`` what ``like`` does to its own, if there is one."""
-        when = _latest(args, self.path)
-        return self._made.get((kind, like.attrs, tuple(id(arg) for arg in args), like.shape, like.dtype, when))
-
     def _keep(self, key: Any, node: Node) -> Node:
         kept = self._made.setdefault(key, node)
         if kept is node and node.when >= 0:
@@ -95,11 +91,10 @@ class NodeTable:
         return kept
 
 
-def _latest(args: Sequence[Node], path: str) -> int:
+def _latest(args: Sequence[Node], where: str) -> int:
     when = max((arg.when for arg in args), default=ALWAYS)
     if any(arg.is_sequence for arg in args):
         if when >= 0:
-            where = f"the submodule {path!r}" if path else "the module"
             raise ExportRefused(
                 f"{where} uses what it found over the whole sequence, or at one step of it, in every step: a stream has"
                 " not seen its later steps; use what has been seen so far, e.g. a cumulative sum in place of a mean"

@@ -6,9 +6,12 @@ followed to what they show. What does not depend on the inputs is computed and b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,9 @@ FUNCTIONS: dict[str, Callable[["Tracer", Any, Sequence[Any]], Any]] = {}
 """Calls that are taken whole, before torch dispatches their parts: by the function's name."""
 
 VIEWS = ("select", "slice", "alias", "detach", "unsqueeze", "squeeze", "view", "_unsafe_view", "t", "transpose", "permute")
+FACTORIES = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
+"""What takes only a shape and a type from its tensor."""
+
 PARTS = ("split", "split_with_sizes", "unbind", "chunk")
 OWN_STORAGE = ("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk")
 
@@ -86,6 +92,9 @@ class Tracer:
     loops: dict[Node, Loop] = field(default_factory=dict)
     """Every state that a loop carries."""
 
+    chains: dict[Node, list[Node]] = field(default_factory=dict)
+    """For every state, the nodes that held it at the steps of the run."""
+
     states: set[Node] = field(default_factory=set)
     """What recurrent layers return beside their output."""
 
@@ -108,9 +117,24 @@ class Tracer:
             for path, submodule in self.module.named_modules():
                 for hook in self._follow(path, submodule):
                     stack.callback(hook.remove)
+            stack.callback(sys.setprofile, sys.getprofile())
+            sys.setprofile(self._profile)
             stack.enter_context(_Dispatch(self))
             stack.enter_context(_Functions(self))
             return call(*arguments)
+
+    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
+        """When a method of a submodule returns, its local variables name the tensors they hold."""
+        if event != "return" or not isinstance(frame.f_locals.get("self"), nn.Module):
+            return
+        if frame.f_code.co_filename.startswith(_TORCH):
+            return
+        path = self.path or type(self.module).__name__.lower()
+        for name, held in list(frame.f_locals.items()):
+            for suffix, tensor in _held(held):
+                kept = self._known.get(id(tensor))
+                if kept is not None and isinstance(kept[1], Value) and kept[1].node.when >= 0:
+                    self.names.setdefault(kept[1].node, f"{path}.{name}{suffix}")
 
     @property
     def where(self) -> str:
@@ -197,15 +221,21 @@ class Tracer:
         elif name in PARTS:
             self._keep_parts(args[0], arguments.get("dim", 0), result)
         written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-        if tracked:
+        if tracked and name not in FACTORIES:
             self._follow_rows(name, {**_defaults(func), **arguments}, result, written)
         elif isinstance(result, Tensor) and not written:
-            self._watch_constant(result)
+            self._watch_constant(name, result)
         return result
 
-    def _watch_constant(self, result: Tensor) -> None:
-        """A constant with a row for each stream may be a first state: it is followed, not folded."""
+    def _watch_constant(self, name: str, result: Tensor) -> None:
+        """A constant with a row for each stream may be a first state, one that counts steps depends on their number.
+
+        Both are followed, not folded.
+        """
         sizes = list(result.shape)
+        if name == "arange" and sizes == [self.steps]:
+            self.know(result, count_of(self, result))
+            return
         if sizes.count(self.batch) != 1 or self.steps in sizes or result.numel() == 0:
             return
         at = sizes.index(self.batch)
@@ -265,11 +295,11 @@ class Tracer:
     def _follow(self, path: str, submodule: nn.Module) -> Iterator[Any]:
         def enter(*_: Any) -> None:
             self._paths.append(path)
-            self.table.path = path
+            self.table.path, self.table.where = path, self.where
 
         def leave(*_: Any) -> None:
             self._paths.pop()
-            self.table.path = self._paths[-1]
+            self.table.path, self.table.where = self._paths[-1], self.where
 
         yield submodule.register_forward_pre_hook(enter, prepend=True)
         yield submodule.register_forward_hook(leave, always_call=True)
@@ -315,6 +345,26 @@ def step_to_write(module: nn.Module) -> str:
         f"a method `def step(self, x, state): ... return y, state` for one step ({type(module).__name__}: x without its"
         " time axis, state None at first)"
     )
+
+
+_TORCH = str(Path(torch.__file__).parent)
+
+
+def _held(value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield "", value
+    elif isinstance(value, (tuple, list)) and len(value) <= 4:
+        for number, item in enumerate(value):
+            for suffix, tensor in _held(item):
+                yield f".{number}{suffix}", tensor
+
+
+def count_of(tracer: Tracer, result: Tensor) -> Value:
+    """What `torch.arange` gives over the whole sequence: the number of each step, times a growth, plus a start."""
+    from exporters.trace.rules.align import const_rows
+
+    node = const_rows(tracer, result, [("T",)], tracer.steps)
+    return Value(node, (("T",),), result, steps=tracer.steps)
 
 
 def _storage(tensor: Tensor) -> int:

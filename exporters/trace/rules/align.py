@@ -33,8 +33,17 @@ def aligned(
     tensor are those of one operand: replace them.
     """
     values = in_line(tracer, [value for value in operands if isinstance(value, Value)])
+    given = [value for value in operands if isinstance(value, Value) and value.time_axis is not None]
+    latest = max(given, key=lambda value: value.first, default=None)
     lead = next((value for value in values if value.time_axis is not None), values[0])
-    axes = tuple(_joint_axis(tracer, values, position - rank, apart is not None and position == apart) for position in range(rank))
+    lead = lead if latest is None else replace(lead, whose=latest.whose)
+    constants = [given for given in operands if isinstance(given, Tensor)]
+    axes = tuple(
+        _joint_axis(tracer, values, constants, position - rank, apart is not None and position == apart)
+        for position in range(rank)
+    )
+    if sum("T" in axis for axis in axes) > 1:
+        raise tracer.refuse("compares every step with every other; compute each step from what came before it")
     nodes, waiting = [], list(values)
     for given in operands:
         if isinstance(given, Value):
@@ -63,6 +72,20 @@ def delayed(tracer: Tracer, value: Value, first: int) -> Value:
         steps=lag,
     )
     return replace(value, node=node, first=first)
+
+
+def filled(tracer: Tracer, value: Value, before: int, row: np.ndarray) -> Value:
+    """The value behind ``before`` constant rows: those that fall on step 0 and later take the place of its own."""
+    kept = min(before, value.first)
+    if kept <= 0:
+        return replace(value, first=value.first - before)
+    early = tracer.table.make(
+        "Less", [counter(tracer), tracer.table.const(np.int64(value.first))], shape=(), dtype="bool"
+    )
+    early = reshaped(tracer, early, [1] * len(value.node.shape))
+    const = tracer.table.const(np.broadcast_to(row.astype(value.node.dtype), value.node.shape))
+    node = tracer.table.make("Where", [early, const, value.node], shape=value.node.shape, dtype=value.node.dtype)
+    return replace(value, node=node, first=value.first - before)
 
 
 def past_rows(tracer: Tracer, value: Value, count: int) -> np.ndarray:
@@ -167,14 +190,18 @@ def reshaped(tracer: Tracer, node: Node, shape: Sequence[int]) -> Node:
     return tracer.table.make("Reshape", [node], shape=shape, dtype=node.dtype)
 
 
-def _joint_axis(tracer: Tracer, values: Sequence[Value], position: int, apart: bool) -> Axis:
+def _joint_axis(
+    tracer: Tracer, values: Sequence[Value], constants: Sequence[Tensor], position: int, apart: bool
+) -> Axis:
     """The axis ``position`` (from the end) of what the values broadcast to."""
     found = [value.axes[position] for value in values if -position <= len(value.axes)]
     moving = {dynamic(axis) for axis in found if dynamic(axis)}
     if len(moving) > 1:
         raise tracer.refuse("joins tensors whose time and batch lie on different axes; transpose one of them")
-    size = max((size_of(axis) for axis in found), default=1)
     if not moving:
+        sizes = [size_of(axis) for axis in found]
+        sizes += [given.shape[position] for given in constants if -position <= given.dim()]
+        size = max(sizes, default=1)
         return (size,)
     layouts = {axis for axis in found if dynamic(axis)}
     if apart or len(layouts) > 1 or any(not dynamic(axis) and size_of(axis) > 1 for axis in found):
@@ -221,6 +248,16 @@ def logical_size(tracer: Tracer, value: Value, axis: Axis) -> int:
     """How long an axis is in the sample run."""
     sizes = {"T": value.steps or tracer.steps, "B": tracer.batch}
     return math.prod(sizes[item] if isinstance(item, str) else item for item in axis)
+
+
+def ahead(value: Value, tracer: Tracer) -> str:
+    """Who looks ahead, how far, and the remedy."""
+    where = value.whose or tracer.where
+    return (
+        f"{where} looks {value.first} step{'s' if value.first > 1 else ''} ahead: what it gives for a step needs later ones;"
+        " make it causal, e.g. a convolution with padding=(kernel_size - 1) * dilation whose end is trimmed, or F.pad on"
+        " the left"
+    )
 
 
 def is_constant(node: Node) -> bool:

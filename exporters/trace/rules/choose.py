@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from exporters.trace.nodes import Node
 from exporters.trace.rules.align import cast, made, tensor_of
 from exporters.trace.rules.shape import check_whole, taken, value_of
 from exporters.trace.tracer import Call, Tracer, rule
@@ -25,6 +26,11 @@ def embedding(tracer: Tracer, call: Call) -> Value:
 def _rows(tracer: Tracer, table: Tensor, indices: Tensor, result: Tensor, *, wraps: bool) -> Value:
     value = tracer.value(indices)
     assert value is not None
+    if value.node.is_sequence and not _reads_input(value.node):
+        raise tracer.refuse(
+            f"looks up the step's number in a table of positions, which ends after {len(table)} steps; a stream does not:"
+            " leave it out, or compute it (sine and cosine of the number)"
+        )
     axes = (*value.axes, *((size,) for size in table.shape[1:]))
     node = tracer.table.make(
         "Rows",
@@ -60,6 +66,18 @@ def index_select(tracer: Tracer, call: Call) -> Value:
     if tracer.known(call["index"]) is not None:
         raise tracer.refuse("picks entries of a tensor by computed numbers; use torch.where")
     return _chosen(tracer, value_of(tracer, call), call["dim"], call["index"], call.result)
+
+
+def _reads_input(root: Node) -> bool:
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node.kind in ("Input", "State"):
+            return True
+        if node not in seen:
+            seen.add(node)
+            waiting += node.args
+    return False
 
 
 def _chosen(tracer: Tracer, value: Value, dim: int, numbers: Tensor, result: Tensor) -> Value:

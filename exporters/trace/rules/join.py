@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from exporters.trace.fold import Family
 from exporters.trace.nodes import ALWAYS, Node
-from exporters.trace.rules.align import aligned, cast, made
+from exporters.trace.rules.align import aligned, cast, const_rows, filled, made
 from exporters.trace.rules.shape import viewed
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Call, Tracer, rule, step_to_write
 from exporters.trace.values import Known, Pieces, Value, numpy_dtype
 
 
@@ -46,7 +47,10 @@ def _joined(tracer: Tracer, given: Sequence[tuple[Known | None, Tensor]], dim: i
         else:
             parts.append(_joined_part(tracer, known) if known is not None else tensor)
             sizes.append(tensor.shape[dim])
+    parts = [part.tensor if isinstance(part, Value) and part.node in tracer.rows else part for part in parts]
     followed = [part for part in parts if isinstance(part, Value)]
+    if not followed:
+        return None
     if any("T" in part.axes[dim] for part in followed):
         return _after_constants(tracer, parts, sizes, dim, result)
     if any("B" in part.axes[dim] for part in followed):
@@ -70,7 +74,17 @@ def _after_constants(tracer: Tracer, parts: Sequence[Value | Tensor], sizes: Seq
             " on the left only"
         )
     before = sum(sizes[: places[0]])
-    return replace(value, first=value.first - before, steps=sum(sizes), tensor=result)
+    row = np.zeros(())
+    if min(before, value.first) > 0:  # of the constants, these fall on steps of the stream
+        constants = result.narrow(dim, max(0, before - value.first), min(before, value.first))
+        axes = tuple((1,) if i == dim else axis for i, axis in enumerate(value.axes))
+        if not bool((constants == constants.narrow(dim, 0, 1)).all()):
+            raise tracer.refuse("begins with constants that differ from step to step; begin with one value")
+        node = const_rows(tracer, constants.narrow(dim, 0, 1), axes, tracer.steps)
+        assert node.array is not None
+        row = node.array.reshape(value.node.shape) if node.array.size > 1 else node.array
+    found = filled(tracer, value, before, row)
+    return replace(found, steps=sum(sizes), tensor=result)
 
 
 def _side_by_side(tracer: Tracer, parts: Sequence[Value | Tensor], dim: int, result: Tensor) -> Value:
@@ -99,6 +113,8 @@ def join(tracer: Tracer, known: Pieces) -> Value:
     consecutive = all(i - step == shift for i, step in numbered) and set(known.sizes) == {1}
     if consecutive and len(numbered) >= tracer.steps - 2:
         return _over_time(tracer, known, shift)
+    if set(known.sizes) == {1} and abs(len(known.parts) - tracer.steps) <= 1 and len({s for _, s in numbered}) > 2:
+        raise tracer.refuse(f"puts together steps that are not alike; give the module {step_to_write(tracer.module)}")
     return _side_by_side(tracer, known.parts, known.dim, known.tensor)
 
 

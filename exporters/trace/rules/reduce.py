@@ -44,7 +44,7 @@ def reduction(tracer: Tracer, call: Call) -> Value:
 def extreme(tracer: Tracer, call: Call) -> Any:
     """The largest or smallest entry of an axis, and its number; or of two tensors."""
     if isinstance(call.result, Tensor):
-        raise tracer.refuse(f"takes {call.name} over all streams and steps; take it over the feature axis")
+        raise tracer.refuse(f"takes {call.name} over all streams and steps; take it over features, and decide by torch.where")
     value = value_of(tracer, call)
     dim = call["dim"] % len(value.axes)
     name = "amax" if call.name == "max" else "amin"
@@ -138,7 +138,7 @@ def _reduced(tracer: Tracer, value: Value, dims: Sequence[int], keep: bool, name
         count = tracer.table.make("Add", [counter(tracer), tracer.table.const(np.int64(1))], shape=(), dtype="int64")
         node = Maker(tracer, node.dtype)("Div", node, reshaped(tracer, cast(tracer, count, node.dtype), [1] * len(node.shape)))
     node = tracer.table.at(node, tracer.steps - 1)
-    tracer.remarks[node] = f"{SO_FAR[name]} over the steps so far"
+    tracer.remarks[node] = SO_FAR[name]
     found = replace(value, axes=axes, first=0, steps=0)
     return made(tracer, found, reshaped(tracer, node, sizes_of(axes)), result)
 

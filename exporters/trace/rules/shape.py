@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from edge_rnn.contract.errors import ExportRefused
 from exporters.trace.nodes import ALWAYS, SEQUENCE
-from exporters.trace.rules.align import cast, logical_size, made, reshaped
+from exporters.trace.rules.align import ahead, cast, logical_size, made, reshaped
 from exporters.trace.tracer import Call, Tracer, rule
 from exporters.trace.values import Axis, Pieces, Value, dynamic, numpy_dtype, regroup, size_of, sizes_of
 
@@ -133,6 +134,8 @@ def _selected(tracer: Tracer, value: Value, dim: int, index: int, result: Tensor
 def at_step(tracer: Tracer, value: Value, index: int) -> Any:
     """The node of one index of time; ``None`` for padding before step 0, which is constant."""
     step = value.first + index
+    if value.first > 0 and value.steps >= tracer.steps:
+        raise ExportRefused(ahead(value, tracer))
     if step < 0:
         return None
     if step >= tracer.steps:
@@ -158,7 +161,7 @@ def stretch(tracer: Tracer, call: Call) -> Any:
     if step != 1:
         if "T" in value.axes[dim]:
             raise tracer.refuse(
-                f"takes every {step}th step: it would answer some steps only; take every step and leave the others to who reads"
+                f"takes one step in {step}: it would answer some steps only; take every step and leave the others to who reads"
             )
         check_whole(tracer, value.axes[dim])
         return _stretch(tracer, value, dim, start, end, call.result, step)
@@ -260,6 +263,9 @@ def expand(tracer: Tracer, call: Call) -> Value:
         size, own = result.shape[position], logical_size(tracer, value, axis)
         if size != own and own == 1 and size == tracer.steps and not timed and value.node.when == ALWAYS:
             axes[position], timed = ("T",), True
+            continue
+        if size != own and own == 1 and size == tracer.batch and not any("B" in other for other in axes):
+            axes[position] = ("B",)
             continue
         if size != own and dynamic(axis):
             raise tracer.refuse("repeats time or batch; leave them as they are")

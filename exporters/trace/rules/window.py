@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from exporters.trace.nodes import Node
-from exporters.trace.rules.align import made, past_rows, tensor_of
+from exporters.trace.rules.align import filled, made, past_rows, tensor_of
 from exporters.trace.rules.shape import check_whole, value_of
 from exporters.trace.tracer import Call, Tracer, rule
 from exporters.trace.values import Axis, Value, dynamic, numpy_dtype, sizes_of
@@ -28,7 +28,9 @@ def pad(tracer: Tracer, call: Call) -> Value:
         if (before, after) == (0, 0):
             continue
         if axes[dim] == ("T",):
-            first, steps = first - before, steps + before + after
+            constant = np.asarray(call.get("value", 0) or 0)
+            padded = filled(tracer, replace(value, node=node, first=first), before, constant)
+            node, first, steps = padded.node, padded.first, steps + before + after
             continue
         check_whole(tracer, axes[dim])
         position = sum(isinstance(item, int) for axis in axes[:dim] for item in axis)
@@ -80,11 +82,15 @@ def convolution(tracer: Tracer, call: Call) -> Value:
         raise tracer.refuse("convolves over time merged with another axis; keep time an axis of its own")
     if stride[timed] != 1:
         raise tracer.refuse(
-            f"has stride {stride[timed]} over time: it would answer every {stride[timed]}th step only; use stride 1, or"
+            f"has stride {stride[timed]} over time: it would answer one step in {stride[timed]} only; use stride 1, or"
             " frames of that many steps as features of one step"
         )
     reach = (size[timed] - 1) * dilation[timed]
-    first = value.first - padding[timed] + reach
+    if value.first > 0 and padding[timed]:
+        padded = filled(tracer, value, padding[timed], np.zeros(()))
+        args[0], first = padded.node, padded.first + reach
+    else:
+        first = value.first - padding[timed] + reach
     attrs |= {
         "reach": reach,
         "timed": timed,
