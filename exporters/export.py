@@ -168,7 +168,12 @@ def _copy_for_inference(module: nn.Module) -> nn.Module:
     try:
         copied = copy.deepcopy(module)
     except Exception as error:  # modules may refuse in their own ways: torch's older weight norm does
-        if any(parameter.grad_fn is not None for child in module.modules() for parameter in vars(child).values() if isinstance(parameter, torch.Tensor)):
+        if any(
+            parameter.grad_fn is not None
+            for child in module.modules()
+            for parameter in vars(child).values()
+            if isinstance(parameter, torch.Tensor)
+        ):
             with torch.no_grad():
                 return _copy_without_gradients(module)
         raise ExportRefused(

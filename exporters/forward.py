@@ -157,7 +157,9 @@ class _Steps:
         step: Any = self.module.step
         results = []
         for number in range(tensors[0].shape[axis]):
-            rows = [tensor.select(spec.time_axis or 0, number) for spec, tensor in zip(self.arguments, tensors, strict=True)]
+            rows = [
+                tensor.select(spec.time_axis or 0, number) for spec, tensor in zip(self.arguments, tensors, strict=True)
+            ]
             returned = step(*rows, state)
             if not isinstance(returned, tuple) or len(returned) != 2:
                 raise ExportRefused(
@@ -193,7 +195,9 @@ def _entry(returned: Any, index: int) -> Any:
             raise UsageError(f"--state names result {index}, but forward returns {len(returned)}; they count from 0")
         return returned[index]
     if index != 0:
-        raise UsageError(f"--state names result {index}, but forward returns a single {type(returned).__name__}: result 0")
+        raise UsageError(
+            f"--state names result {index}, but forward returns a single {type(returned).__name__}: result 0"
+        )
     return returned
 
 
@@ -204,7 +208,9 @@ def _zeros(template: Any, batch: int) -> Any:
     return None if template is None else torch.zeros([batch if dim == "batch" else dim for dim in template])
 
 
-def _probe(run: Callable[[dict[str, Any]], Any], module: nn.Module, states: Mapping[str, int], batch: int) -> dict[str, Any]:
+def _probe(
+    run: Callable[[dict[str, Any]], Any], module: nn.Module, states: Mapping[str, int], batch: int
+) -> dict[str, Any]:
     """The shapes of first states that forward takes and gives back. Raises `UsageError` when there are none."""
     names = list(states)
     for shapes in itertools.product(_candidates(module), repeat=len(names)):
@@ -214,7 +220,7 @@ def _probe(run: Callable[[dict[str, Any]], Any], module: nn.Module, states: Mapp
                 returned = run(given)
         except UsageError:
             raise
-        except Exception:  # noqa: S112  (the user's forward runs here: another shape may fit)
+        except Exception:
             continue
         if all(_shape_of(_entry(returned, states[n])) == _shape_of(v) or v is None for n, v in given.items()):
             return dict(zip(names, shapes, strict=True))

@@ -41,6 +41,17 @@ def parse_input(text: str) -> InputSpec:
     return InputSpec(name=name, dtype=dtype, shape=shape, axes=axes)
 
 
+def parse_state(text: str) -> tuple[str, int]:
+    """Read ``ARG=INDEX``. Raises `UsageError`."""
+    name, equals, index = text.partition("=")
+    if not equals or not name.isidentifier() or not index.isdecimal():
+        raise UsageError(
+            f"--state {text!r}: expected ARG=INDEX, an argument of forward and the number of the result that is its new"
+            " value, e.g. h=1"
+        )
+    return name, int(index)
+
+
 def infer_input(module: nn.Module) -> InputSpec:
     """The one input of a module, from the first submodule that says a width and the first that says an order.
 
@@ -57,7 +68,7 @@ def infer_input(module: nn.Module) -> InputSpec:
 
 def vocabulary_of(module: nn.Module) -> int:
     """How many different whole numbers an integer input may hold: the size of the smallest embedding."""
-    sizes = [child.num_embeddings for child in module.modules() if isinstance(child, nn.Embedding)]
+    sizes = [child.num_embeddings for child in module.modules() if isinstance(child, (nn.Embedding, nn.EmbeddingBag))]
     return min(sizes, default=2)
 
 

@@ -16,8 +16,7 @@ import exporters.trace.rules  # noqa: F401  (registers every rule)
 from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.signature import InputSpec, OutputSpec
 from edge_rnn.models import SequenceModel
-from exporters.emit import elman, gated, jordan, pointwise, sequence_model  # noqa: F401  (each registers emitters)
-from exporters.emit import registry
+from exporters.emit import elman, gated, jordan, pointwise, registry, sequence_model  # noqa: F401  (each registers emitters)
 from exporters.emit.registry import Emission, StateOf
 from exporters.emit.streams import NeedsSteps, StreamEmitter
 from exporters.forward import Forward, forward_of
@@ -58,9 +57,7 @@ class Lifted:
     forward: Forward
 
 
-def lift(
-    module: nn.Module, inputs: Sequence[InputSpec], name: str, states: Mapping[str, int] | None = None
-) -> Lifted:
+def lift(module: nn.Module, inputs: Sequence[InputSpec], name: str, states: Mapping[str, int] | None = None) -> Lifted:
     """Emit ``module`` as a checked step graph. Raises `ExportRefused` naming what cannot be exported."""
     if isinstance(module, SequenceModel):
         return _lift_sequence_model(module, inputs, name)
@@ -206,7 +203,9 @@ def _lift_once(forward: Forward, name: str, tracer: Tracer) -> Lifted:
         if order != sorted(order):
             names[node] = emission.graph.op("Transpose", [names[node]], hint=spec.name, perm=order)
     clock, spec = next(iter(given.items()))
-    emitter = StreamEmitter(tracer, emission, names[clock], made=dict(names), clock_dtype=spec.dtype, clock_row=clock.shape)
+    emitter = StreamEmitter(
+        tracer, emission, names[clock], made=dict(names), clock_dtype=spec.dtype, clock_row=clock.shape
+    )
     outputs = []
     for output, node in found:
         emitted = emitter.emit(node)
@@ -278,7 +277,10 @@ def _outputs(tracer: Tracer, returned: Any) -> list[tuple[OutputOf, Node]]:
     if not found and not beside:
         raise ExportRefused(f"the module {name} returns no tensor that depends on its input; let it return its output")
     chosen = found or beside[:1]
-    return [(replace(o, spec=_renamed(o.spec, "y")), n) if i == 0 and len(o.place) < 2 and not _named(o.place) else (o, n) for i, (o, n) in enumerate(chosen)]
+    return [
+        (replace(o, spec=_renamed(o.spec, "y")), n) if i == 0 and len(o.place) < 2 and not _named(o.place) else (o, n)
+        for i, (o, n) in enumerate(chosen)
+    ]
 
 
 def _named(place: Sequence[int | str]) -> bool:

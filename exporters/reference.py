@@ -45,7 +45,9 @@ def record_module(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray
         shows = any(state.read is not None for state in lifted.states)
         for mark in marks:
             if mark < steps:
-                states[mark] = _run(module, lifted, [value[:mark] for value in inputs])[1] if shows else [None] * len(last)
+                states[mark] = (
+                    _run(module, lifted, [value[:mark] for value in inputs])[1] if shows else [None] * len(last)
+                )
         if any(output.last_step for output in lifted.outputs):
             prefixes = [_run(module, lifted, [value[:end] for value in inputs])[0] for end in range(1, steps + 1)]
             for index, output in enumerate(lifted.outputs):

@@ -23,7 +23,11 @@ def command(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the source's.")] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each streamed argument."),
+        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each argument."),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="ARG=INDEX: an argument of forward that is a state, and its new value's place."),
     ] = None,
     args: Annotated[str | None, typer.Option(help="JSON arguments of the class or function that NAME is.")] = None,
     weights: Annotated[
@@ -42,10 +46,12 @@ def command(
     Example: edge-rnn export runs/activity -o bundles/activity
 
     Example: edge-rnn export model.py:Net -o bundles/net --input x:float32:batch,time,5 --weights net.pt
+
+    Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
     """
     try:
         from exporters.export import export_bundle
-        from exporters.inputs import parse_input
+        from exporters.inputs import parse_input, parse_state
         from exporters.source import resolve_source
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in NEEDED:
@@ -55,9 +61,15 @@ def command(
         ) from error
 
     specs = [parse_input(text) for text in inputs or []]
+    pairs = dict(parse_state(text) for text in states or [])
     resolved = resolve_source(source, arguments=args, weights=weights)
     progress = None if json else _show
-    bundle = export_bundle(resolved, output, name=name, inputs=specs, tolerance=tolerance, progress=progress)
+    bundle = export_bundle(
+        resolved, output, name=name, inputs=specs, states=pairs, tolerance=tolerance, progress=progress
+    )
+    for spec in bundle.manifest.outputs:
+        if spec.note is not None:
+            print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)
     if weights is None and not Path(source).is_dir():
         print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
     gates = bundle.manifest.gates

@@ -73,7 +73,9 @@ class Emission:
         ``read`` takes what ``module`` returned.
         """
         zeros = np.zeros((1, width), np.float32)
-        return self.declare(name, (1, "batch", width), "float32", initial=zeros, read=lambda run: read(run.returned[module]))
+        return self.declare(
+            name, (1, "batch", width), "float32", initial=zeros, read=lambda run: read(run.returned[module])
+        )
 
     def declare(
         self,
@@ -85,9 +87,7 @@ class Emission:
         read: Callable[[Run], Tensor] | None,
     ) -> str:
         """Declare the state pair ``name`` / ``name.next``; returns the input."""
-        first: Literal["zeros"] | InitialArray = (
-            InitialArray(file=INITIAL, array=name) if np.any(initial) else "zeros"
-        )
+        first: Literal["zeros"] | InitialArray = InitialArray(file=INITIAL, array=name) if np.any(initial) else "zeros"
         spec = StateSpec(name=name, input=name, output=f"{name}.next", dtype=dtype, shape=shape, initial=first)
         self.states.append(StateOf(spec, initial, read))
         return self.graph.input(name, dtype, shape)

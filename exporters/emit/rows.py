@@ -103,7 +103,9 @@ def _rows(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
     count = len(table)
     beyond = np.full((1, *table.shape[1:]), np.nan if table.dtype.kind == "f" else -1, table.dtype)
     longer = e.graph.constant(np.concatenate([table, beyond]), f"{hint}.table")
-    limits = [e.graph.constant(np.asarray(n, np.int64), f"{hint}.limit") for n in (-count if node.attr("wraps") else 0, count)]
+    limits = [
+        e.graph.constant(np.asarray(n, np.int64), f"{hint}.limit") for n in (-count if node.attr("wraps") else 0, count)
+    ]
     inside = e.graph.op(
         "And",
         [

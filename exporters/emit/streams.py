@@ -97,7 +97,12 @@ class StreamEmitter:
         return self.rows.emit(node, [self.made[arg] for arg in node.args], hint)
 
     def state(
-        self, name: str, shape: tuple[int | str, ...], dtype: str, initial: np.ndarray, read: Callable[[Run], Any] | None = None
+        self,
+        name: str,
+        shape: tuple[int | str, ...],
+        dtype: str,
+        initial: np.ndarray,
+        read: Callable[[Run], Any] | None = None,
     ) -> tuple[str, str]:
         """Declare a state; gives its name and the tensor that comes in. Names that are taken get a number."""
         unique, number = name, 1
@@ -128,7 +133,9 @@ class StreamEmitter:
     def _shifted(self, after: str, first: str, hint: str) -> str:
         """The values after each step, one step later: before it."""
         axis = self.rows.sizes([0], hint)
-        joined = self.graph.op("Concat", [self.graph.op("Unsqueeze", [first, axis], hint=hint), after], hint=hint, axis=0)
+        joined = self.graph.op(
+            "Concat", [self.graph.op("Unsqueeze", [first, axis], hint=hint), after], hint=hint, axis=0
+        )
         return self._cut(joined, 0, -1, hint)
 
     def _prefix(self, node: Node) -> str:
@@ -207,7 +214,10 @@ class StreamEmitter:
         if steps == 0:
             return rows
         name, before = self.state(
-            f"{self._prefix(node)}.{what}", (steps, "batch", *source.shape), source.dtype, past.reshape(steps, *source.shape)
+            f"{self._prefix(node)}.{what}",
+            (steps, "batch", *source.shape),
+            source.dtype,
+            past.reshape(steps, *source.shape),
         )
         joined = self.graph.op("Concat", [before, rows], hint=hint, axis=0)
         self.emission.next_state(name, self._cut(joined, -steps, None, hint))
@@ -281,7 +291,9 @@ class StreamEmitter:
         rows = self._wide(self.made[source], source)
         if kind == "sum":
             wide = "float64" if source.dtype.startswith("float") else source.dtype
-            name, before = self.state(f"{self._prefix(node)}.sum", (1, "batch", *node.shape), wide, np.zeros((1, *node.shape), wide))
+            name, before = self.state(
+                f"{self._prefix(node)}.sum", (1, "batch", *node.shape), wide, np.zeros((1, *node.shape), wide)
+            )
             rows = self.rows.emit(_typed(wide), [rows], hint) if wide != source.dtype else rows
             axis = self.graph.constant(np.asarray(0, np.int64), f"{hint}.axis")
             total = self.graph.op("Add", [self.graph.op("CumSum", [rows, axis], hint=hint), before], hint=hint)
@@ -297,7 +309,12 @@ class StreamEmitter:
         for role in ("after", "each"):
             body.output(f"{hint}/{role}", new, node.dtype, ("batch", *node.shape))
         after, each = self.graph.ops(
-            "Scan", [before, rows], outputs=("after", "each"), hint=hint, body=body.body(f"{hint}.{what}"), num_scan_inputs=1
+            "Scan",
+            [before, rows],
+            outputs=("after", "each"),
+            hint=hint,
+            body=body.body(f"{hint}.{what}"),
+            num_scan_inputs=1,
         )
         self.emission.next_state(name, after)
         return each

@@ -60,7 +60,14 @@ class NodeTable:
     by_step: dict[int, list[Node]] = field(default_factory=dict)
 
     def make(
-        self, kind: str, args: Sequence[Node] = (), *, shape: Sequence[int], dtype: str, when: int | None = None, **attrs: Any
+        self,
+        kind: str,
+        args: Sequence[Node] = (),
+        *,
+        shape: Sequence[int],
+        dtype: str,
+        when: int | None = None,
+        **attrs: Any,
     ) -> Node:
         """The node of this operation, made if there is none yet.
 

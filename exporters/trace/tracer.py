@@ -27,10 +27,22 @@ from exporters.trace.values import Known, Pieces, Value
 
 Rule = Callable[["Tracer", "Call"], Any]
 RULES: dict[str, Rule] = {}
-FUNCTIONS: dict[str, Callable[["Tracer", Any, Sequence[Any]], Any]] = {}
+FUNCTIONS: dict[str, Callable[[Tracer, Any, Sequence[Any]], Any]] = {}
 """Calls that are taken whole, before torch dispatches their parts: by the function's name."""
 
-VIEWS = ("select", "slice", "alias", "detach", "unsqueeze", "squeeze", "view", "_unsafe_view", "t", "transpose", "permute")
+VIEWS = (
+    "select",
+    "slice",
+    "alias",
+    "detach",
+    "unsqueeze",
+    "squeeze",
+    "view",
+    "_unsafe_view",
+    "t",
+    "transpose",
+    "permute",
+)
 FACTORIES = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
 """What takes only a shape and a type from its tensor."""
 
@@ -164,7 +176,9 @@ class Tracer:
         if version == 0:
             return None
         if id(tensor) not in self._views:
-            raise ExportRefused(f"{self.where} writes in place to a tensor that is also seen elsewhere; write to a copy")
+            raise ExportRefused(
+                f"{self.where} writes in place to a tensor that is also seen elsewhere; write to a copy"
+            )
         base, name, arguments = self._views[id(tensor)]
         if self.known(base) is None:
             return None
@@ -243,7 +257,8 @@ class Tracer:
         if not bool((result == first.unsqueeze(at)).all()):
             return
         node = self.table.const(first.detach().numpy())
-        self.rows[node] = first.detach().numpy()
+        assert node.array is not None
+        self.rows[node] = node.array
         axes = tuple(("B",) if i == at else (size,) for i, size in enumerate(sizes))
         self.know(result, Value(node, axes, result))
 
@@ -334,7 +349,12 @@ class _Functions(TorchFunctionMode):
             self._tracer.calls += 1
         if name in FUNCTIONS and any(self._tracer.known(tensor) is not None for tensor in _tensors(args)):
             return FUNCTIONS[name](self._tracer, func, args)
-        if name in ("numpy", "tolist", "__array__") and args and self._tracer.known(args[0]) is not None and self._tracer._changes(args[0]):
+        if (
+            name in ("numpy", "tolist", "__array__")
+            and args
+            and self._tracer.known(args[0]) is not None
+            and self._tracer._changes(args[0])
+        ):
             raise self._tracer.refuse(f"reads values out of a tensor (.{name}()), which a graph cannot; stay in torch")
         return func(*args, **(kwargs or {}))
 

@@ -100,9 +100,9 @@ def past_rows(tracer: Tracer, value: Value, count: int) -> np.ndarray:
         padding = value.tensor.narrow(axis, start, known)
         axes = [() if i == axis else a for i, a in enumerate(value.axes)]
         for step in range(known):
-            rows[count - known + step] = _without_batch(tracer, padding.select(axis, step), [a for a in axes if a]).reshape(
-                value.node.shape
-            )
+            rows[count - known + step] = _without_batch(
+                tracer, padding.select(axis, step), [a for a in axes if a]
+            ).reshape(value.node.shape)
     return rows
 
 
@@ -132,10 +132,16 @@ def _without_batch(tracer: Tracer, given: Tensor, axes: Sequence[Axis]) -> np.nd
     kept: list[int] = []
     for position, axis in enumerate(axes):
         if "B" in axis and given.shape[position] > max(1, size_of(axis)):
-            given = given.unflatten(position, (tracer.batch, -1)) if axis[0] == "B" else given.unflatten(position, (-1, tracer.batch)).movedim(position + 1, position)
+            given = (
+                given.unflatten(position, (tracer.batch, -1))
+                if axis[0] == "B"
+                else given.unflatten(position, (-1, tracer.batch)).movedim(position + 1, position)
+            )
             first = given.select(position, 0)
             if not bool((given == first.unsqueeze(position)).all()) and not bool(given.isnan().any()):
-                raise tracer.refuse("treats the streams of a batch unlike each other; every stream must be treated alike")
+                raise tracer.refuse(
+                    "treats the streams of a batch unlike each other; every stream must be treated alike"
+                )
             given = first
         kept.append(given.shape[position])
     sizes = [kept[i] for i, axis in enumerate(axes) if any(isinstance(item, int) for item in axis)]
@@ -233,7 +239,7 @@ def made(tracer: Tracer, like: Value, node: Node, tensor: Tensor) -> Value:
             " report the module, or write its forward in another way"
         )
     if node.when == ALWAYS and node not in tracer.rows and _is_fixed(tracer, node):
-        rows = node.array if node.kind == "Const" else _without_batch(tracer, tensor, value.axes)
+        rows = node.array if node.kind == "Const" else _without_batch(tracer, tensor, value.axes).copy()
         assert rows is not None
         tracer.rows[node] = rows
     return value
@@ -241,7 +247,9 @@ def made(tracer: Tracer, like: Value, node: Node, tensor: Tensor) -> Value:
 
 def _is_fixed(tracer: Tracer, node: Node) -> bool:
     """Whether no input changes it."""
-    return node.kind == "Const" or (node.kind != "Input" and all(arg in tracer.rows or arg.kind == "Const" for arg in node.args))
+    return node.kind == "Const" or (
+        node.kind != "Input" and all(arg in tracer.rows or arg.kind == "Const" for arg in node.args)
+    )
 
 
 def logical_size(tracer: Tracer, value: Value, axis: Axis) -> int:

@@ -116,7 +116,8 @@ def _product(tracer: Tracer, a: Operand, b: Operand, result: Tensor) -> Value:
 def _const_axes(given: Any, other: Any, rank: int, *, left: bool) -> tuple[Axis, ...]:
     """Axes of a constant matrix: time and batch lie on its outer axes only where the other has them there."""
     outer = [
-        axis if dynamic(axis) and given.shape[i] != 1 else (given.shape[i],) for i, axis in enumerate(other.axes[: rank - 2])
+        axis if dynamic(axis) and given.shape[i] != 1 else (given.shape[i],)
+        for i, axis in enumerate(other.axes[: rank - 2])
     ]
     return (*outer, (given.shape[-2],), (given.shape[-1],))
 
@@ -129,7 +130,7 @@ def _matrix(tracer: Tracer, given: Operand, axes: tuple[Axis, ...], shape: list[
 def _outer(tracer: Tracer, a: Axis, b: Axis) -> Axis:
     if dynamic(a) and dynamic(b) and a != b:
         raise tracer.refuse("multiplies tensors whose time and batch lie on different axes; transpose one of them")
-    return a if dynamic(a) or size_of(a) >= size_of(b) and not dynamic(b) else b
+    return a if dynamic(a) or (size_of(a) >= size_of(b) and not dynamic(b)) else b
 
 
 @rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math", "_safe_softmax")

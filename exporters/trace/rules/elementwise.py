@@ -207,7 +207,9 @@ def _binary(tracer: Tracer, call: Call) -> Value:
     return made(tracer, like, node, call.result)
 
 
-def _expression(names: Sequence[str], build: Callable[[Maker, list[Node], Call], Node]) -> Callable[[Tracer, Call], Value]:
+def _expression(
+    names: Sequence[str], build: Callable[[Maker, list[Node], Call], Node]
+) -> Callable[[Tracer, Call], Value]:
     """A rule for several tensors by their names in the schema."""
 
     def apply(tracer: Tracer, call: Call) -> Value:
@@ -226,7 +228,6 @@ def _threshold(m: Maker, nodes: list[Node], call: Call) -> Node:
 def _hardshrink(m: Maker, nodes: list[Node], call: Call) -> Node:
     large = m.compare("Greater", m("Abs", nodes[0]), float(call["lambd"]))
     return m("Where", large, nodes[0], 0.0)
-
 
 
 RULES.update(dict.fromkeys([*DIRECT, *COMPOSED], _unary))

@@ -64,7 +64,9 @@ def _joined_part(tracer: Tracer, known: Known) -> Value:
     return join(tracer, known) if isinstance(known, Pieces) else known
 
 
-def _after_constants(tracer: Tracer, parts: Sequence[Value | Tensor], sizes: Sequence[int], dim: int, result: Tensor) -> Value:
+def _after_constants(
+    tracer: Tracer, parts: Sequence[Value | Tensor], sizes: Sequence[int], dim: int, result: Tensor
+) -> Value:
     """A sequence with constant steps before or behind it."""
     places = [i for i, part in enumerate(parts) if isinstance(part, Value)]
     value = parts[places[0]]
@@ -122,8 +124,12 @@ def _over_time(tracer: Tracer, known: Pieces, shift: int) -> Value:
     """One part a step: the steps of a loop, put together."""
     values = [part for part in known.parts if isinstance(part, Value)]
     last = values[-1]
-    if any(part.axes != last.axes or part.node.when < 0 for part in values) or len(values) != len(known.parts) - max(0, shift):
-        raise tracer.refuse("puts together steps that are not alike: some have other axes, or do not depend on the input")
+    if any(part.axes != last.axes or part.node.when < 0 for part in values) or len(values) != len(known.parts) - max(
+        0, shift
+    ):
+        raise tracer.refuse(
+            "puts together steps that are not alike: some have other axes, or do not depend on the input"
+        )
     axes = (*last.axes[: known.dim], ("T",), *last.axes[known.dim + 1 :])
     shape = tuple(item for axis in axes for item in axis if isinstance(item, int))
     roots = [value.node for value in values]

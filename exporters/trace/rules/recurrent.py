@@ -207,4 +207,6 @@ _CELLS = {"lstm": _lstm, "gru": _gru, "rnn_tanh": _elman(torch.tanh), "rnn_relu"
 @rule("_pack_padded_sequence", "_pad_packed_sequence")
 def packed(tracer: Tracer, call: Any) -> Any:
     """Not exported: lengths belong to whole sequences."""
-    raise tracer.refuse("packs sequences by length; a stream has no length: give the layers the padded sequence as it is")
+    raise tracer.refuse(
+        "packs sequences by length; a stream has no length: give the layers the padded sequence as it is"
+    )

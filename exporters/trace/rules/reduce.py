@@ -44,7 +44,9 @@ def reduction(tracer: Tracer, call: Call) -> Value:
 def extreme(tracer: Tracer, call: Call) -> Any:
     """The largest or smallest entry of an axis, and its number; or of two tensors."""
     if isinstance(call.result, Tensor):
-        raise tracer.refuse(f"takes {call.name} over all streams and steps; take it over features, and decide by torch.where")
+        raise tracer.refuse(
+            f"takes {call.name} over all streams and steps; take it over features, and decide by torch.where"
+        )
     value = value_of(tracer, call)
     dim = call["dim"] % len(value.axes)
     name = "amax" if call.name == "max" else "amin"
@@ -62,7 +64,9 @@ def variance(tracer: Tracer, call: Call) -> Any:
     rank = len(value.axes)
     dims = [dim % rank for dim in (call.get("dim") or range(rank))]
     if any(dynamic(value.axes[dim]) for dim in dims):
-        raise tracer.refuse("takes a variance over time or batch, which needs the whole sequence; take it over features")
+        raise tracer.refuse(
+            "takes a variance over time or batch, which needs the whole sequence; take it over features"
+        )
     correction = call.get("correction")
     correction = (1 if call.get("unbiased", True) else 0) if correction is None else correction
     maker = Maker(tracer, value.node.dtype)
@@ -77,7 +81,10 @@ def variance(tracer: Tracer, call: Call) -> Any:
     like = replace(value, axes=axes)
     if call.name != "var_mean":
         return made(tracer, like, reshaped(tracer, node, sizes_of(axes)), call.result)
-    return [made(tracer, like, reshaped(tracer, n, sizes_of(axes)), r) for n, r in zip((node, mean), call.result, strict=True)]
+    return [
+        made(tracer, like, reshaped(tracer, n, sizes_of(axes)), r)
+        for n, r in zip((node, mean), call.result, strict=True)
+    ]
 
 
 @rule("linalg_vector_norm", "norm")
@@ -121,7 +128,9 @@ def cumulative(tracer: Tracer, call: Call) -> Any:
 def _reduced(tracer: Tracer, value: Value, dims: Sequence[int], keep: bool, name: str, result: Tensor) -> Value:
     over = {item for dim in dims for item in dynamic(value.axes[dim])}
     if "B" in over:
-        raise tracer.refuse(f"takes the {name} over the batch; every stream must be computed and decided by itself (torch.where)")
+        raise tracer.refuse(
+            f"takes the {name} over the batch; every stream must be computed and decided by itself (torch.where)"
+        )
     positions = [_position(value.axes, dim) for dim in dims if not dynamic(value.axes[dim])]
     node = _over(tracer, value.node, positions, name) if positions else value.node
     axes = _without(value.axes, dims, keep)
@@ -136,7 +145,9 @@ def _reduced(tracer: Tracer, value: Value, dims: Sequence[int], keep: bool, name
     node = _running(tracer, node, "sum" if name == "mean" else name)
     if name == "mean":
         count = tracer.table.make("Add", [counter(tracer), tracer.table.const(np.int64(1))], shape=(), dtype="int64")
-        node = Maker(tracer, node.dtype)("Div", node, reshaped(tracer, cast(tracer, count, node.dtype), [1] * len(node.shape)))
+        node = Maker(tracer, node.dtype)(
+            "Div", node, reshaped(tracer, cast(tracer, count, node.dtype), [1] * len(node.shape))
+        )
     node = tracer.table.at(node, tracer.steps - 1)
     tracer.remarks[node] = SO_FAR[name]
     found = replace(value, axes=axes, first=0, steps=0)
@@ -149,7 +160,9 @@ def _running(tracer: Tracer, node: Node, kind: str) -> Node:
 
 def _check_start(tracer: Tracer, value: Value) -> None:
     if value.first != 0 or value.steps != tracer.steps:
-        raise tracer.refuse("reduces over time together with padding, or without some steps; reduce the sequence as it came")
+        raise tracer.refuse(
+            "reduces over time together with padding, or without some steps; reduce the sequence as it came"
+        )
 
 
 def _over(tracer: Tracer, node: Node, positions: Sequence[int], name: str) -> Node:

@@ -76,7 +76,9 @@ def permute(tracer: Tracer, call: Call) -> Any:
     known = tracer.known(call["self"])
     if isinstance(known, Pieces):
         parts = tuple(
-            part.permute(order) if isinstance(part, Tensor) else permuted(tracer, part, order, part.tensor.permute(order))
+            part.permute(order)
+            if isinstance(part, Tensor)
+            else permuted(tracer, part, order, part.tensor.permute(order))
             for part in known.parts
         )
         return replace(known, dim=order.index(known.dim), parts=parts, tensor=call.result)
@@ -246,7 +248,9 @@ def split(tracer: Tracer, call: Call) -> list[Any]:
             found.append(select(tracer, Call("select", {"self": call["self"], "dim": dim, "index": number}, part)))
             continue
         end = start + part.shape[dim]
-        found.append(stretch(tracer, Call("slice", {"self": call["self"], "dim": dim, "start": start, "end": end}, part)))
+        found.append(
+            stretch(tracer, Call("slice", {"self": call["self"], "dim": dim, "start": start, "end": end}, part))
+        )
         start = end
     return found
 
@@ -314,5 +318,6 @@ def turn(tracer: Tracer, call: Call) -> Value:
 def taken(tracer: Tracer, node: Any, position: int, order: Sequence[int]) -> Any:
     """Entries of an axis of the rows, by their numbers."""
     shape = (*node.shape[:position], len(order), *node.shape[position + 1 :])
-    return tracer.table.make("Take", [node], shape=shape, dtype=node.dtype, axis=position - len(shape), order=tuple(order))
-
+    return tracer.table.make(
+        "Take", [node], shape=shape, dtype=node.dtype, axis=position - len(shape), order=tuple(order)
+    )

@@ -161,7 +161,9 @@ def pool(tracer: Tracer, call: Call) -> Any:
     sizes, strides, padding = ([1] * (len(value.axes) - len(g)) + g for g in (sizes, strides, padding))
     over_time_only = axis is not None and all(n == 1 for i, n in enumerate(sizes) if i != axis)
     if axis is None or not over_time_only or strides[axis] != 1 or value.axes[axis] != ("T",):
-        raise tracer.refuse("pools with a stride, or over features; a stream answers every step: pool over time with stride=1")
+        raise tracer.refuse(
+            "pools with a stride, or over features; a stream answers every step: pool over time with stride=1"
+        )
     if padding[axis] not in (0, 1) and any(padding):
         raise tracer.refuse("pads both sides of its pool; pad on the left with F.pad and pool with padding=0")
     if sizes[axis] > 1 and any(padding[i] for i in range(len(padding)) if padding[i] != 1 or sizes[i] > 1):

@@ -62,7 +62,9 @@ def write_through(
         start, end, _ = slice(view.get("start"), view.get("end")).indices(size)
     if isinstance(written, Value) and end - start == size and "T" in written.axes[dim if name == "slice" else 0]:
         return replace(written, tensor=base)
-    known = before if isinstance(before, Pieces) and before.dim == dim else _in_parts(tracer, base, before, dim, start, end)
+    known = (
+        before if isinstance(before, Pieces) and before.dim == dim else _in_parts(tracer, base, before, dim, start, end)
+    )
     shape = list(base.shape)
     shape[dim] = end - start
     patch: Value | Tensor

@@ -71,7 +71,10 @@ class Layer(nn.Module):
         x = x if self.batch_first else x.transpose(0, 1)
         state: object = None
         if self.first == "zeros":
-            h, c = torch.zeros(self.start.shape[0], batch, self.start.shape[2]), x.new_zeros(len(self.cell), batch, self.cell.shape[2])
+            h, c = (
+                torch.zeros(self.start.shape[0], batch, self.start.shape[2]),
+                x.new_zeros(len(self.cell), batch, self.cell.shape[2]),
+            )
             state = (h, c) if isinstance(self.rnn, nn.LSTM) else h
         elif self.first == "learnt":
             h, c = self.start.repeat(1, batch, 1), self.cell.expand(-1, batch, -1).contiguous()

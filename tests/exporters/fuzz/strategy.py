@@ -36,7 +36,9 @@ def blocks(draw: st.DrawFn, width: int, out: int, depth: int) -> nn.Module:
     kinds = ["dense", "layer", "cell", "conv", "shape"]
     kind = draw(st.sampled_from(kinds + ["around"] * 4 if depth > 0 else kinds))
     if kind == "dense":
-        return Dense(width, out, draw(st.sampled_from(sorted(ACTIVATIONS))), draw(st.sampled_from(["layer", "rms", "batch", ""])))
+        return Dense(
+            width, out, draw(st.sampled_from(sorted(ACTIVATIONS))), draw(st.sampled_from(["layer", "rms", "batch", ""]))
+        )
     if kind == "layer":
         return Layer(
             width,
@@ -56,7 +58,9 @@ def blocks(draw: st.DrawFn, width: int, out: int, depth: int) -> nn.Module:
             draw(st.booleans()),
         )
     if kind == "conv":
-        return Conv(width, out, draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.booleans()), draw(st.booleans()))
+        return Conv(
+            width, out, draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.booleans()), draw(st.booleans())
+        )
     if kind == "shape":
         return Shape(width, out, draw(st.sampled_from(SHAPES)))
     how = draw(st.sampled_from(["row", "row", "beside", "gated", "sum"]))

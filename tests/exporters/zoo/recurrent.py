@@ -73,9 +73,7 @@ class Given(nn.Module):
         weight = next(self.parameters())
         return weight.new_zeros(1, batch, 7), weight.new_zeros(1, batch, 7)
 
-    def forward(
-        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if state is None:
             state = self.init_hidden(x.size(0))
         y, state = self.rnn(x, state)
