@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,33 +16,20 @@ from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.signature import InputSpec, OutputSpec
 from edge_rnn.models import SequenceModel
 from exporters.emit import elman, gated, jordan, pointwise, registry, sequence_model  # noqa: F401  (each registers emitters)
+from exporters.emit.kept import NeedsSteps
 from exporters.emit.registry import Emission, StateOf
-from exporters.emit.streams import NeedsSteps, StreamEmitter
+from exporters.emit.streams import StreamEmitter
 from exporters.forward import Forward, forward_of
 from exporters.inputs import sample_input
-from exporters.trace.fold import Family
-from exporters.trace.nodes import ALWAYS, SEQUENCE, Node
-from exporters.trace.rules.align import ahead
+from exporters.returned import OutputOf, outputs_of, tensors_in
+from exporters.trace.nodes import ALWAYS, SEQUENCE
+from exporters.trace.running import run_traced
 from exporters.trace.tracer import Tracer
 from exporters.trace.values import Axis, Value
 
 STEPS = (11, 13, 17, 19, 23, 29)
 BATCHES = (31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 """Lengths and batch sizes of the sample run: primes that no size of the module is, so that axes tell themselves apart."""
-
-
-@dataclass(frozen=True)
-class OutputOf:
-    """An output of the graph and its ``place`` in what the module returns: keys and numbers, from the outside in.
-
-    ``axes`` are those of the module's own tensor, see `exporters.trace.values`. ``last_step``: the
-    module gives it for the last step only, without a time axis.
-    """
-
-    spec: OutputSpec
-    place: tuple[int | str, ...]
-    axes: tuple[Axis, ...]
-    last_step: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,24 +146,6 @@ def _example(forward: Forward) -> str:
     return f"{','.join(first)},5"
 
 
-def tensors_in(returned: Any, place: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], Tensor]]:
-    """Every tensor that a module returned, by its place."""
-    if isinstance(returned, Tensor):
-        yield place, returned
-    elif isinstance(returned, Mapping):
-        for key, item in returned.items():
-            yield from tensors_in(item, (*place, str(key)))
-    elif hasattr(returned, "_fields"):
-        for key in returned._fields:
-            yield from tensors_in(getattr(returned, key), (*place, key))
-    elif isinstance(returned, (tuple, list)):
-        for number, item in enumerate(returned):
-            yield from tensors_in(item, (*place, number))
-    elif dataclasses.is_dataclass(returned):
-        for item_field in dataclasses.fields(returned):
-            yield from tensors_in(getattr(returned, item_field.name), (*place, item_field.name))
-
-
 def _lift_traced(forward: Forward, name: str, steps: int, batch: int) -> Lifted:
     try:
         return _lift_once(forward, name, Tracer(forward.module, steps, batch))
@@ -194,8 +162,8 @@ def _lift_once(forward: Forward, name: str, tracer: Tracer) -> Lifted:
         tracer.know(tensor, value)
         inputs.append(_graph_spec(forward, spec))
         given[value.node] = inputs[-1]
-    returned = run_module(replace(forward, call=lambda *given: tracer.run(forward.call, given)), sample)
-    found = _outputs(tracer, returned)
+    returned = run_module(replace(forward, call=lambda *given: run_traced(tracer, forward.call, given)), sample)
+    found = outputs_of(tracer, returned)
     names = {node: emission.graph.input(spec.name, spec.dtype, spec.shape) for node, spec in given.items()}
     for node, spec in given.items():
         order = [spec.axes.index("time"), spec.axes.index("batch")]
@@ -243,93 +211,3 @@ def _graph_spec(forward: Forward, spec: InputSpec) -> InputSpec:
         axes=("time", *spec.axes),
         features=spec.features,
     )
-
-
-def _outputs(tracer: Tracer, returned: Any) -> list[tuple[OutputOf, Node]]:
-    """The outputs that stream, and the sequence of each; what recurrent layers return beside theirs is left out."""
-    name = type(tracer.module).__name__
-    found: list[tuple[OutputOf, Node]] = []
-    beside: list[tuple[OutputOf, Node]] = []
-    for place, tensor in tensors_in(returned):
-        value = tracer.value(tensor)
-        if value is None or value.node.when == ALWAYS:
-            continue
-        label = _label(place)
-        if not any("B" in axis for axis in value.axes):
-            raise ExportRefused(f"the output {label!r} of the module {name} has no batch axis; let it keep its own")
-        last_step = value.time_axis is None
-        note = None
-        if last_step:
-            if value.node.when != tracer.steps - 1:
-                raise ExportRefused(
-                    f"the output {label!r} of the module {name} is that of step {value.node.when + 1} of the sequence;"
-                    " give every step's, or the last step's"
-                )
-            note = _remark(tracer, value.node)
-            with tracer.at_path(value.node.path):
-                node = Family.of(tracer, [value.node]).sequence(tracer)
-        else:
-            node = value.node
-            _check_in_time(tracer, value, label)
-        output = OutputOf(_output_spec(label, value, node, note), place, value.axes, last_step)
-        carried = value.node in tracer.states or any(loop.next is node for loop in tracer.loops.values())
-        (beside if last_step and carried else found).append((output, node))
-    if not found and not beside:
-        raise ExportRefused(f"the module {name} returns no tensor that depends on its input; let it return its output")
-    chosen = found or beside[:1]
-    return [
-        (replace(o, spec=_renamed(o.spec, "y")), n) if i == 0 and len(o.place) < 2 and not _named(o.place) else (o, n)
-        for i, (o, n) in enumerate(chosen)
-    ]
-
-
-def _named(place: Sequence[int | str]) -> bool:
-    return any(isinstance(key, str) for key in place)
-
-
-def _renamed(spec: OutputSpec, name: str) -> OutputSpec:
-    return OutputSpec(name=name, dtype=spec.dtype, shape=spec.shape, axes=spec.axes, note=spec.note)
-
-
-def _label(place: Sequence[int | str]) -> str:
-    """The name of an output: its keys, or ``y`` and its number."""
-    text = ".".join(str(key) for key in place)
-    return text if _named(place[:1]) else f"y.{text}" if text else "y"
-
-
-def _check_in_time(tracer: Tracer, value: Value, label: str) -> None:
-    """Raises `ExportRefused` for an output that needs later steps, or has another number of them."""
-    if value.first == 0 and value.steps == tracer.steps:
-        return
-    where = value.whose or f"the module ({type(tracer.module).__name__})"
-    if value.first > 0 and value.steps == tracer.steps:
-        raise ExportRefused(ahead(value, tracer))
-    raise ExportRefused(
-        f"{where} makes the output {label!r} of {value.steps - tracer.steps:+d} steps as against the input; keep one output"
-        " a step: pad on the left by what a window takes, and trim what padding adds at the end"
-    )
-
-
-def _remark(tracer: Tracer, root: Node) -> str:
-    """What an output of the last step only is at every step."""
-    waiting, seen = [root], set()
-    found: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if node in tracer.remarks:
-            found.add(tracer.remarks[node])
-        elif node not in seen:
-            seen.add(node)
-            waiting += node.args if node.when == root.when and node.kind != "At" else ()
-    return f"{' and '.join(sorted(found))} over the steps so far" if found else "last value so far"
-
-
-def _output_spec(name: str, value: Value, node: Node, note: str | None) -> OutputSpec:
-    roles = {("T",): "time", ("B",): "batch"}
-    if note is None and all(axis in roles or len(axis) == 1 for axis in value.axes):
-        axes = tuple(roles.get(axis, "feature") for axis in value.axes)
-    else:
-        axes = ("time", "batch", *["feature"] * len(node.shape))
-    sizes = iter(node.shape)
-    shape = tuple(role if role in ("time", "batch") else next(sizes) for role in axes)
-    return OutputSpec(name=name, dtype=node.dtype, shape=shape, axes=axes, note=note)

@@ -16,7 +16,8 @@ from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.stepgraph import Arrays
 from edge_rnn.contract.trial import Record
 from exporters.emit.registry import Run, array_of
-from exporters.lift import Lifted, OutputOf, run_module, tensors_in, to_module
+from exporters.lift import Lifted, run_module, to_module
+from exporters.returned import OutputOf, tensors_in
 from exporters.trace.rules.recurrent import KINDS
 
 States = list[np.ndarray | None]

@@ -281,6 +281,6 @@ def _told(node: Node) -> str:
 
 
 def _remedy(tracer: Tracer) -> str:
-    from exporters.trace.tracer import step_to_write
+    from exporters.trace.registry import step_to_write
 
     return f"write it without decisions on the step's number, or give the module {step_to_write(tracer.module)}"

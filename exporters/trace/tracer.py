@@ -6,74 +6,30 @@ followed to what they show. What does not depend on the inputs is computed and b
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from edge_rnn.contract.errors import ExportRefused
 from exporters.trace.fold import Loop
 from exporters.trace.nodes import Node, NodeTable
-from exporters.trace.values import Known, Pieces, Value
-
-Rule = Callable[["Tracer", "Call"], Any]
-RULES: dict[str, Rule] = {}
-FUNCTIONS: dict[str, Callable[[Tracer, Any, Sequence[Any]], Any]] = {}
-"""Calls that are taken whole, before torch dispatches their parts: by the function's name."""
-
-VIEWS = (
-    "select",
-    "slice",
-    "alias",
-    "detach",
-    "unsqueeze",
-    "squeeze",
-    "view",
-    "_unsafe_view",
-    "t",
-    "transpose",
-    "permute",
+from exporters.trace.registry import (
+    FACTORIES,
+    OWN_STORAGE,
+    PARTS,
+    RULES,
+    VIEWS,
+    Call,
+    defaults_of,
+    step_to_write,
+    storage_of,
+    tensors_in,
 )
-FACTORIES = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
-"""What takes only a shape and a type from its tensor."""
-
-PARTS = ("split", "split_with_sizes", "unbind", "chunk")
-OWN_STORAGE = ("unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk")
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a function as what operations of these names do to rows."""
-
-    def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
-        return function
-
-    return register
-
-
-@dataclass(frozen=True)
-class Call:
-    """One operation: its ``name``, its arguments by the names of its schema, and the sample ``result``."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    result: Any
-
-    def __getitem__(self, name: str) -> Any:
-        return self.arguments[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """An argument, or ``default`` where the operation has none of this name."""
-        return self.arguments.get(name, default)
+from exporters.trace.values import Known, Pieces, Value
 
 
 @dataclass(frozen=True)
@@ -119,34 +75,6 @@ class Tracer:
     _versions: dict[int, int] = field(default_factory=dict)
     _kept: list[Tensor] = field(default_factory=list)
     _paths: list[str] = field(default_factory=lambda: [""])
-
-    def run(self, call: Callable[..., Any], arguments: Sequence[Tensor]) -> Any:
-        """Run ``call``, which calls the module, and return what it returns. Raises `ExportRefused`."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
-            torch.backends.mha.set_fastpath_enabled(False)  # what it fuses could not be followed
-            for path, submodule in self.module.named_modules():
-                for hook in self._follow(path, submodule):
-                    stack.callback(hook.remove)
-            stack.callback(sys.setprofile, sys.getprofile())
-            sys.setprofile(self._profile)
-            stack.enter_context(_Dispatch(self))
-            stack.enter_context(_Functions(self))
-            return call(*arguments)
-
-    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        """When a method of a submodule returns, its local variables name the tensors they hold."""
-        if event != "return" or not isinstance(frame.f_locals.get("self"), nn.Module):
-            return
-        if frame.f_code.co_filename.startswith(_TORCH):
-            return
-        path = self.path or type(self.module).__name__.lower()
-        for name, held in list(frame.f_locals.items()):
-            for suffix, tensor in _held(held):
-                kept = self._known.get(id(tensor))
-                if kept is not None and isinstance(kept[1], Value) and kept[1].node.when >= 0:
-                    self.names.setdefault(kept[1].node, f"{path}.{name}{suffix}")
 
     @property
     def where(self) -> str:
@@ -198,7 +126,7 @@ class Tracer:
 
     def assign(self, tensor: Tensor, known: Known | None) -> None:
         """A tensor was written in place: so was what it is a view of."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         self._versions[storage] = self._versions.get(storage, 0) + 1
         self._assign(tensor, known)
 
@@ -220,9 +148,9 @@ class Tracer:
         """Run one operation and follow its rows."""
         name = func.overloadpacket.__name__
         arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
-        tensors = list(_tensors(arguments.values()))
+        tensors = list(tensors_in(arguments.values()))
         tracked = any(self.known(tensor) is not None for tensor in tensors)
-        if name == "_local_scalar_dense" and any(self._changes(tensor) for tensor in tensors):
+        if name == "_local_scalar_dense" and any(self.changes(tensor) for tensor in tensors):
             raise self.refuse(
                 "decides or counts on a value of its input in Python, which a graph cannot; use torch.where or clamp"
             )
@@ -231,12 +159,12 @@ class Tracer:
             result = [part.clone() for part in result]
         if name in VIEWS and isinstance(result, Tensor) and result is not args[0]:
             self._kept.extend((args[0], result))
-            self._views[id(result)] = (args[0], name, {**_defaults(func), **arguments})
+            self._views[id(result)] = (args[0], name, {**defaults_of(func), **arguments})
         elif name in PARTS:
             self._keep_parts(args[0], arguments.get("dim", 0), result)
         written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
         if tracked and name not in FACTORIES:
-            self._follow_rows(name, {**_defaults(func), **arguments}, result, written)
+            self._follow_rows(name, {**defaults_of(func), **arguments}, result, written)
         elif isinstance(result, Tensor) and not written:
             self._watch_constant(name, result)
         return result
@@ -265,7 +193,7 @@ class Tracer:
     def _follow_rows(self, name: str, arguments: dict[str, Any], result: Any, written: Sequence[str]) -> None:
         plain = name.removesuffix("_") if written else name
         known_rule = RULES.get(plain)
-        if known_rule is None and not written and not any(self._changes(t) for t in _tensors(arguments.values())):
+        if known_rule is None and not written and not any(self.changes(t) for t in tensors_in(arguments.values())):
             return
         if known_rule is None or (written and written != ["self"]):
             raise self.refuse(
@@ -275,7 +203,7 @@ class Tracer:
         try:
             found = known_rule(self, Call(plain, arguments, result))
         except ExportRefused:
-            if written or any(self._changes(tensor) for tensor in _tensors(arguments.values())):
+            if written or any(self.changes(tensor) for tensor in tensors_in(arguments.values())):
                 raise
             return
         if written:
@@ -287,7 +215,7 @@ class Tracer:
         elif isinstance(found, (Value, Pieces)):
             self.know(result, found)
 
-    def _changes(self, tensor: Tensor) -> bool:
+    def changes(self, tensor: Tensor) -> bool:
         """Whether the inputs change a tensor."""
         known = self.known(tensor)
         return known is not None and (isinstance(known, Pieces) or known.node not in self.rows)
@@ -305,19 +233,21 @@ class Tracer:
             self._views[id(part)] = (base, view[0], {"self": base, **view[1]})
 
     def _version(self, tensor: Tensor) -> int:
-        return self._versions.get(_storage(tensor), 0) if self._versions else 0
+        return self._versions.get(storage_of(tensor), 0) if self._versions else 0
 
-    def _follow(self, path: str, submodule: nn.Module) -> Iterator[Any]:
-        def enter(*_: Any) -> None:
-            self._paths.append(path)
-            self.table.path, self.table.where = path, self.where
+    def enter(self, path: str) -> None:
+        """A submodule begins its work."""
+        self._paths.append(path)
+        self.table.path, self.table.where = path, self.where
 
-        def leave(*_: Any) -> None:
-            self._paths.pop()
-            self.table.path, self.table.where = self._paths[-1], self.where
+    def leave(self) -> None:
+        """The submodule that began last ends its work."""
+        self._paths.pop()
+        self.table.path, self.table.where = self._paths[-1], self.where
 
-        yield submodule.register_forward_pre_hook(enter, prepend=True)
-        yield submodule.register_forward_hook(leave, always_call=True)
+    def noted(self, tensor: Tensor) -> Known | None:
+        """What was last noted of a tensor, fresh or not: enough for names."""
+        return self._known.get(id(tensor), (0, None))[1]
 
     @contextmanager
     def at_path(self, path: str) -> Iterator[None]:
@@ -329,75 +259,9 @@ class Tracer:
             self.table.path = before
 
 
-class _Dispatch(TorchDispatchMode):
-    def __init__(self, tracer: Tracer) -> None:
-        super().__init__()
-        self._tracer = tracer
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._tracer.dispatch(func, args, kwargs or {})
-
-
-class _Functions(TorchFunctionMode):
-    def __init__(self, tracer: Tracer) -> None:
-        super().__init__()
-        self._tracer = tracer
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in FUNCTIONS:
-            self._tracer.calls += 1
-        if name in FUNCTIONS and any(self._tracer.known(tensor) is not None for tensor in _tensors(args)):
-            return FUNCTIONS[name](self._tracer, func, args)
-        if (
-            name in ("numpy", "tolist", "__array__")
-            and args
-            and self._tracer.known(args[0]) is not None
-            and self._tracer._changes(args[0])
-        ):
-            raise self._tracer.refuse(f"reads values out of a tensor (.{name}()), which a graph cannot; stay in torch")
-        return func(*args, **(kwargs or {}))
-
-
-def step_to_write(module: nn.Module) -> str:
-    """The method that would settle how a module streams."""
-    return (
-        f"a method `def step(self, x, state): ... return y, state` for one step ({type(module).__name__}: x without its"
-        " time axis, state None at first)"
-    )
-
-
-_TORCH = str(Path(torch.__file__).parent)
-
-
-def _held(value: Any) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield "", value
-    elif isinstance(value, (tuple, list)) and len(value) <= 4:
-        for number, item in enumerate(value):
-            for suffix, tensor in _held(item):
-                yield f".{number}{suffix}", tensor
-
-
 def count_of(tracer: Tracer, result: Tensor) -> Value:
     """What `torch.arange` gives over the whole sequence: the number of each step, times a growth, plus a start."""
     from exporters.trace.rules.align import const_rows
 
     node = const_rows(tracer, result, [("T",)], tracer.steps)
     return Value(node, (("T",),), result, steps=tracer.steps)
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)
-
-
-def _defaults(func: Any) -> dict[str, Any]:
-    return {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}

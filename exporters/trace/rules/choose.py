@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from exporters.trace.nodes import Node
+from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import cast, made, tensor_of
 from exporters.trace.rules.shape import check_whole, taken, value_of
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Value, numpy_dtype, sizes_of
 
 

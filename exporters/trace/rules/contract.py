@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from exporters.trace.nodes import Node
+from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import (
     Operand,
     aligned,
@@ -21,7 +22,7 @@ from exporters.trace.rules.align import (
     operand,
     reshaped,
 )
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Axis, Value, dynamic, numpy_dtype, size_of, sizes_of
 
 ATTENTION = (

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from exporters.trace.nodes import Node
+from exporters.trace.registry import RULES, Call
 from exporters.trace.rules.align import aligned, cast, made, operand
-from exporters.trace.tracer import RULES, Call, Tracer
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Value, numpy_dtype
 
 Build = Callable[["Maker", Node, Call], Node]

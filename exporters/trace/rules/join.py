@@ -11,9 +11,10 @@ from torch import Tensor
 
 from exporters.trace.fold import Family
 from exporters.trace.nodes import ALWAYS, Node
+from exporters.trace.registry import Call, rule, step_to_write
 from exporters.trace.rules.align import aligned, cast, const_rows, filled, made
 from exporters.trace.rules.shape import viewed
-from exporters.trace.tracer import Call, Tracer, rule, step_to_write
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Known, Pieces, Value, numpy_dtype
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from exporters.trace.nodes import Node
+from exporters.trace.registry import FUNCTIONS, rule
 from exporters.trace.rules.align import const_rows, made, reshaped
-from exporters.trace.tracer import FUNCTIONS, Recurrence, Tracer, rule
+from exporters.trace.tracer import Recurrence, Tracer
 from exporters.trace.values import Value
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")

@@ -10,11 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from exporters.trace.nodes import Node
+from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import cast, counter, made, reshaped
 from exporters.trace.rules.choose import _largest
 from exporters.trace.rules.elementwise import Maker
 from exporters.trace.rules.shape import value_of
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Axis, Value, dynamic, numpy_dtype, sizes_of
 
 KINDS = {

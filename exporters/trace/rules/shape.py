@@ -10,8 +10,9 @@ from torch import Tensor
 
 from edge_rnn.contract.errors import ExportRefused
 from exporters.trace.nodes import ALWAYS, SEQUENCE
+from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import ahead, cast, logical_size, made, reshaped
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Axis, Pieces, Value, dynamic, numpy_dtype, regroup, size_of, sizes_of
 
 MORE = 0.45

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import aligned, cast, made
 from exporters.trace.rules.shape import viewed
-from exporters.trace.tracer import Call, Tracer, rule
+from exporters.trace.tracer import Tracer
 from exporters.trace.values import Known, Pieces, Value, numpy_dtype
 
 

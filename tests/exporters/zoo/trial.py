@@ -17,7 +17,8 @@ from edge_rnn.contract.verification import subject_of
 from exporters.export import export_bundle
 from exporters.forward import Forward, forward_of
 from exporters.inputs import parse_input, sample_input
-from exporters.lift import run_module, tensors_in, to_module
+from exporters.lift import run_module, to_module
+from exporters.returned import tensors_in
 from exporters.source import Source
 from tests.exporters.zoo.cases import Kind
 
