@@ -160,7 +160,7 @@ def _lift_once(forward: Forward, name: str, tracer: Tracer) -> Lifted:
     for spec, tensor in zip(forward.arguments, sample, strict=True):
         value = _input(tracer, forward, spec, tensor)
         tracer.know(tensor, value)
-        inputs.append(_graph_spec(forward, spec))
+        inputs.append(_graph_spec(spec))
         given[value.node] = inputs[-1]
     returned = run_module(replace(forward, call=lambda *given: run_traced(tracer, forward.call, given)), sample)
     found = outputs_of(tracer, returned)
@@ -178,6 +178,8 @@ def _lift_once(forward: Forward, name: str, tracer: Tracer) -> Lifted:
     for output, node in found:
         emitted = emitter.emit(node)
         spec_out = output.spec
+        if node.dtype == "float32":
+            emitted = emitter.rows.spoil(emitted, len(node.shape), spec_out.name)
         order = [0, 1, *range(2, 2 + len(node.shape))]
         dynamic = [("time", "batch").index(role) if role in ("time", "batch") else None for role in spec_out.axes]
         features = iter(range(2, 2 + len(node.shape)))
@@ -200,7 +202,7 @@ def _input(tracer: Tracer, forward: Forward, spec: InputSpec, tensor: Tensor) ->
     return Value(node, axes, tensor, steps=0 if static else tracer.steps)
 
 
-def _graph_spec(forward: Forward, spec: InputSpec) -> InputSpec:
+def _graph_spec(spec: InputSpec) -> InputSpec:
     """The graph's input: every argument is given at every step."""
     if spec.time_axis is not None:
         return spec

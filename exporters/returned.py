@@ -75,7 +75,7 @@ def outputs_of(tracer: Tracer, returned: Any) -> list[tuple[OutputOf, Node]]:
                 node = Family.of(tracer, [value.node]).sequence(tracer)
         else:
             node = value.node
-            _check_in_time(tracer, value, label)
+            _check_in_time(tracer, value)
         output = OutputOf(_output_spec(label, value, node, note), place, value.axes, last_step)
         carried = value.node in tracer.states or any(loop.next is node for loop in tracer.loops.values())
         (beside if last_step and carried else found).append((output, node))
@@ -102,17 +102,10 @@ def _label(place: Sequence[int | str]) -> str:
     return text if _named(place[:1]) else f"y.{text}" if text else "y"
 
 
-def _check_in_time(tracer: Tracer, value: Value, label: str) -> None:
+def _check_in_time(tracer: Tracer, value: Value) -> None:
     """Raises `ExportRefused` for an output that needs later steps, or has another number of them."""
-    if value.first == 0 and value.steps == tracer.steps:
-        return
-    where = value.whose or f"the module ({type(tracer.module).__name__})"
-    if value.first > 0 and value.steps == tracer.steps:
+    if value.first != 0 or value.steps != tracer.steps:
         raise ExportRefused(ahead(value, tracer))
-    raise ExportRefused(
-        f"{where} makes the output {label!r} of {value.steps - tracer.steps:+d} steps as against the input; keep one output"
-        " a step: pad on the left by what a window takes, and trim what padding adds at the end"
-    )
 
 
 def _remark(tracer: Tracer, root: Node) -> str:
@@ -130,7 +123,7 @@ def _remark(tracer: Tracer, root: Node) -> str:
 
 
 def _output_spec(name: str, value: Value, node: Node, note: str | None) -> OutputSpec:
-    roles = {("T",): "time", ("B",): "batch"}
+    roles: dict[Axis, str] = {("T",): "time", ("B",): "batch"}
     if note is None and all(axis in roles or len(axis) == 1 for axis in value.axes):
         axes = tuple(roles.get(axis, "feature") for axis in value.axes)
     else:

@@ -43,11 +43,13 @@ def _buffer(e: StreamEmitter, node: Node, steps: int, what: str, hint: str) -> s
 
 
 def delay(e: StreamEmitter, node: Node, hint: str) -> str:
+    """The rows of some steps before."""
     steps = node.attr("steps")
     return e.cut(_buffer(e, node, steps, "past", hint), 0, -steps, hint)
 
 
 def history(e: StreamEmitter, node: Node, hint: str) -> str:
+    """The last few rows of every step, oldest first."""
     steps = node.attr("steps")
     rows = _buffer(e, node, steps, "past", hint)
     parts = [e.cut(rows, i, i - steps if i < steps else None, hint) for i in range(steps + 1)]
@@ -105,7 +107,8 @@ def recurrent(e: StreamEmitter, node: Node, hint: str) -> str:
     return e.graph.op("Squeeze", [y, e.rows.sizes([1], hint)], hint=hint)
 
 
-def cell(e: StreamEmitter, node: Node, hint: str) -> str:
+def cell(_: StreamEmitter, node: Node, __: str) -> str:
+    """An LSTM's cell state at every step, which ONNX's operator does not give. Raises `NeedsSteps`."""
     raise NeedsSteps(f"the cell state of {node.path!r} is used beyond its last step")
 
 
@@ -144,7 +147,7 @@ def running(e: StreamEmitter, node: Node, hint: str) -> str:
     return each
 
 
-def index(e: StreamEmitter, node: Node, hint: str) -> str:
+def index(e: StreamEmitter, _: Node, hint: str) -> str:
     """The number of each step, counted from 0."""
     name, before = e.state("step", (1, "batch"), "int64", np.zeros((1,), np.int64))
     one = e.graph.constant(np.asarray(1, np.int64), f"{hint}.one")

@@ -47,17 +47,15 @@ def depending(roots: set[Node], states: set[Node]) -> set[Node]:
 def components(edges: Mapping[Node, set[Node]]) -> list[tuple[Node, ...]]:
     """States that reach each other, in groups; a state that reaches only others is a group of its own."""
     reach = {state: set(found) for state, found in edges.items()}
-    for middle in reach:
+    for middle, further in reach.items():
         for found in reach.values():
             if middle in found:
-                found |= reach[middle]
+                found |= further
     groups: list[tuple[Node, ...]] = []
     done: set[Node] = set()
-    for state in reach:
+    for state, found in reach.items():
         if state not in done:
-            group = tuple(
-                other for other in reach if other is state or (other in reach[state] and state in reach[other])
-            )
+            group = tuple(other for other in reach if other is state or (other in found and state in reach[other]))
             done |= set(group)
             groups.append(group)
     return groups

@@ -16,6 +16,8 @@ class RowEmitter:
 
     def __init__(self, graph: GraphBuilder, lead: int) -> None:
         self.graph, self.lead = graph, lead
+        self.checks: list[tuple[str, int]] = []
+        """Tensors ``bool[time, batch, *row]``, and how many axes the row has: false where an input was not valid."""
 
     def emit(self, node: Node, args: Sequence[str], hint: str) -> str:
         """The node's operator on tensors that are emitted already; constants among them have no leading axes."""
@@ -37,6 +39,26 @@ class RowEmitter:
         shape = self.graph.op("Shape", [name], hint=hint)
         ends = [self.sizes([n], hint) for n in (0, self.lead)]
         return self.graph.op("Slice", [shape, *ends], hint=hint)
+
+    def spoil(self, name: str, row: int, hint: str) -> str:
+        """NaN in place of the rows, of ``row`` axes, of steps where a check fails.
+
+        The engine's recurrent operators give finite numbers for NaN: it has to stand in the outputs.
+        """
+        for check, axes in self.checks:
+            if axes:
+                given = self.graph.op(
+                    "Cast", [check], hint=hint, to=int(helper.np_dtype_to_tensor_dtype(np.dtype("int32")))
+                )
+                given = self.graph.op("ReduceMin", [given], hint=hint, axes=[-1 - i for i in range(axes)], keepdims=0)
+                check = self.graph.op(
+                    "Cast", [given], hint=hint, to=int(helper.np_dtype_to_tensor_dtype(np.dtype("bool")))
+                )
+            if row:
+                check = self.graph.op("Unsqueeze", [check, self.sizes([-1 - i for i in range(row)], hint)], hint=hint)
+            nan = self.graph.constant(np.asarray(np.nan, np.float32), f"{hint}.nan")
+            name = self.graph.op("Where", [check, name, nan], hint=hint)
+        return name
 
     def expand(self, name: str, like: str, shape: Sequence[int], hint: str) -> str:
         """A constant repeated for every step and stream of ``like``."""
@@ -97,30 +119,20 @@ def _pad(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
 
 
 def _rows(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
-    """Rows of a table by number. A number outside gives rows that are not finite: it spoils its own stream only."""
+    """Rows of a table by number. Whether every number is one of the table's is kept in ``checks``."""
     table = node.args[1].array
     assert table is not None
-    count = len(table)
-    beyond = np.full((1, *table.shape[1:]), np.nan if table.dtype.kind == "f" else -1, table.dtype)
-    longer = e.graph.constant(np.concatenate([table, beyond]), f"{hint}.table")
-    limits = [
-        e.graph.constant(np.asarray(n, np.int64), f"{hint}.limit") for n in (-count if node.attr("wraps") else 0, count)
-    ]
-    inside = e.graph.op(
-        "And",
-        [
-            e.graph.op("GreaterOrEqual", [args[0], limits[0]], hint=hint),
-            e.graph.op("Less", [args[0], limits[1]], hint=hint),
-        ],
-        hint=hint,
+    lowest, count, zero = (
+        e.graph.constant(np.asarray(n, np.int64), f"{hint}.limit")
+        for n in (-len(table) if node.attr("wraps") else 0, len(table), 0)
     )
     number = args[0]
-    if node.attr("wraps"):
-        zero = e.graph.constant(np.asarray(0, np.int64), f"{hint}.zero")
-        behind = e.graph.op("Add", [number, limits[1]], hint=hint)
-        number = e.graph.op("Where", [e.graph.op("Less", [number, zero], hint=hint), behind, number], hint=hint)
-    safe = e.graph.op("Where", [inside, number, limits[1]], hint=hint)
-    return e.graph.op("Gather", [longer, safe], hint=hint)
+    above = e.graph.op("GreaterOrEqual", [number, lowest], hint=hint)
+    inside = e.graph.op("And", [above, e.graph.op("Less", [number, count], hint=hint)], hint=hint)
+    if e.lead > 1:
+        e.checks.append((inside, len(node.args[0].shape)))
+    safe = e.graph.op("Where", [inside, number, zero], hint=hint)  # negative numbers count from the end, as in torch
+    return e.graph.op("Gather", [args[1], safe], hint=hint)
 
 
 def _reduce(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
@@ -152,7 +164,7 @@ def _conv(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
     return e.graph.op("Reshape", [y, shape], hint=hint)
 
 
-def _same(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
+def _same(_: RowEmitter, __: Node, args: list[str], ___: str) -> str:
     return args[0]
 
 

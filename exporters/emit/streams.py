@@ -164,9 +164,9 @@ class StreamEmitter:
         for state in group:
             within[state] = body.input(f"{hint}/before.{len(within)}", state.dtype, ("batch", *state.shape))
         fed = [node for node in feeds if not self._is_constant(node)]
-        for node in feeds:
+        for node, name in feeds.items():
             if self._is_constant(node):
-                within[node] = feeds[node]
+                within[node] = name
             else:
                 within[node] = body.input(f"{hint}/row.{len(within)}", node.dtype, ("batch", *node.shape))
         if not fed:  # a Scan takes its number of steps from what it reads

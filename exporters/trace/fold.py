@@ -66,8 +66,8 @@ class Family:
             first = self.values[0].get(node) if 0 in self.values else None
             if first is None:
                 first = tracer.table.const(np.zeros(node.shape, node.dtype))
-            tracer.loops[state] = Loop(_lift(tracer, self.following[node], self.last, states, lifted), first)
-        return _lift(tracer, self.roots[self.last], self.last, states, lifted)
+            tracer.loops[state] = Loop(_lift(tracer, self.following[node], states, lifted), first)
+        return _lift(tracer, self.roots[self.last], states, lifted)
 
     def _close(self, tracer: Tracer) -> None:
         """Find every carried node of the template and what follows it.
@@ -241,7 +241,7 @@ def _earlier(one: Node, other: Node, steps: int) -> bool:
     return other.when == ALWAYS or other.when == one.when - steps
 
 
-def _lift(tracer: Tracer, root: Node, step: int, states: Carried, lifted: Carried) -> Node:
+def _lift(tracer: Tracer, root: Node, states: Carried, lifted: Carried) -> Node:
     """A part of the template as sequences."""
     waiting = [root]
     while waiting:

@@ -80,12 +80,10 @@ class NodeTable:
 
     def const(self, value: np.ndarray) -> Node:
         """The node of a value that never changes."""
-        value = np.ascontiguousarray(value)
+        value = np.array(value, order="C")
         dtype = str(value.dtype)
         key = ("Const", value.tobytes(), value.shape, dtype)
-        return self._keep(
-            key, Node("Const", (), (), value.shape, dtype, ALWAYS, self.path, len(self._made), np.array(value))
-        )
+        return self._keep(key, Node("Const", (), (), value.shape, dtype, ALWAYS, self.path, len(self._made), value))
 
     def at(self, sequence: Node, step: int) -> Node:
         """The row of one step of a sequence."""

@@ -9,6 +9,7 @@ from exporters.trace.rules import (  # noqa: F401  (each registers its rules)
     recurrent,
     reduce,
     shape,
+    stretch,
     window,
     write,
 )

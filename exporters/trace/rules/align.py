@@ -33,8 +33,8 @@ def aligned(
     tensor are those of one operand: replace them.
     """
     values = in_line(tracer, [value for value in operands if isinstance(value, Value)])
-    given = [value for value in operands if isinstance(value, Value) and value.time_axis is not None]
-    latest = max(given, key=lambda value: value.first, default=None)
+    timed = [value for value in operands if isinstance(value, Value) and value.time_axis is not None]
+    latest = max(timed, key=lambda value: value.first, default=None)
     lead = next((value for value in values if value.time_axis is not None), values[0])
     lead = lead if latest is None else replace(lead, whose=latest.whose)
     constants = [given for given in operands if isinstance(given, Tensor)]
@@ -80,7 +80,7 @@ def filled(tracer: Tracer, value: Value, before: int, row: np.ndarray) -> Value:
     if kept <= 0:
         return replace(value, first=value.first - before)
     early = tracer.table.make(
-        "Less", [counter(tracer), tracer.table.const(np.int64(value.first))], shape=(), dtype="bool"
+        "Less", [counter(tracer), tracer.table.const(np.asarray(value.first, np.int64))], shape=(), dtype="bool"
     )
     early = reshaped(tracer, early, [1] * len(value.node.shape))
     const = tracer.table.const(np.broadcast_to(row.astype(value.node.dtype), value.node.shape))
@@ -119,7 +119,7 @@ def const_rows(tracer: Tracer, given: Tensor | float | int | bool, axes: Sequenc
                 raise tracer.refuse("joins a constant to time in a way that cannot be followed; broadcast it")
             if axis != ("T",):
                 sizes = [steps if item == "T" else tracer.batch if item == "B" else int(item) for item in axis]
-                given = given.unflatten(position, sizes)
+                given = torch.unflatten(given, position, sizes)
                 axes[position : position + 1] = [(item,) for item in axis]
                 return const_rows(tracer, given, axes, steps)
             return _counted(tracer, given, axes, position)
@@ -133,9 +133,9 @@ def _without_batch(tracer: Tracer, given: Tensor, axes: Sequence[Axis]) -> np.nd
     for position, axis in enumerate(axes):
         if "B" in axis and given.shape[position] > max(1, size_of(axis)):
             given = (
-                given.unflatten(position, (tracer.batch, -1))
+                torch.unflatten(given, position, (tracer.batch, -1))
                 if axis[0] == "B"
-                else given.unflatten(position, (-1, tracer.batch)).movedim(position + 1, position)
+                else torch.unflatten(given, position, (-1, tracer.batch)).movedim(position + 1, position)
             )
             first = given.select(position, 0)
             if not bool((given == first.unsqueeze(position)).all()) and not bool(given.isnan().any()):
@@ -259,8 +259,13 @@ def logical_size(tracer: Tracer, value: Value, axis: Axis) -> int:
 
 
 def ahead(value: Value, tracer: Tracer) -> str:
-    """Who looks ahead, how far, and the remedy."""
+    """Who looks ahead, or leaves out the first steps, how far, and the remedy."""
     where = value.whose or tracer.where
+    if value.steps != tracer.steps:
+        return (
+            f"{where} gives {value.steps - tracer.steps:+d} steps as against the input; keep one a step: pad on the left by"
+            " what a window takes, and trim what padding adds at the end"
+        )
     return (
         f"{where} looks {value.first} step{'s' if value.first > 1 else ''} ahead: what it gives for a step needs later ones;"
         " make it causal, e.g. a convolution with padding=(kernel_size - 1) * dilation whose end is trimmed, or F.pad on"

@@ -11,7 +11,8 @@ from torch import Tensor
 from exporters.trace.nodes import Node
 from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import cast, made, tensor_of
-from exporters.trace.rules.shape import check_whole, taken, value_of
+from exporters.trace.rules.shape import value_of
+from exporters.trace.rules.stretch import check_whole, taken
 from exporters.trace.tracer import Tracer
 from exporters.trace.values import Value, numpy_dtype, sizes_of
 
@@ -134,6 +135,6 @@ def _eye(count: int, like: Tensor) -> Tensor:
 
 
 @rule("topk", "sort")
-def refuse_order(tracer: Tracer, call: Call) -> Any:
+def refuse_order(tracer: Tracer, _: Call) -> Any:
     """Not exported: the order of equal numbers differs between engines."""
     raise tracer.refuse("sorts; give the scores and sort them where they are read")

@@ -17,7 +17,6 @@ from exporters.trace.rules.align import (
     cast,
     const_rows,
     in_line,
-    logical_size,
     made,
     operand,
     reshaped,
@@ -85,8 +84,8 @@ def _product(tracer: Tracer, a: Operand, b: Operand, result: Tensor) -> Value:
         b = values.pop(0)
     rank = result.dim()
     like = next(v for v in sorted((v for v in (a, b) if isinstance(v, Value)), key=lambda v: v.time_axis is None))
-    axes_a = a.axes if isinstance(a, Value) else _const_axes(a, b, rank, left=True)
-    axes_b = b.axes if isinstance(b, Value) else _const_axes(b, a, rank, left=False)
+    axes_a = a.axes if isinstance(a, Value) else _const_axes(a, b, rank)
+    axes_b = b.axes if isinstance(b, Value) else _const_axes(b, a, rank)
     if "T" in axes_a[-1] or "T" in axes_b[-2]:
         raise tracer.refuse(ATTENTION)
     if "B" in axes_a[-1] or "B" in axes_b[-2]:
@@ -114,7 +113,7 @@ def _product(tracer: Tracer, a: Operand, b: Operand, result: Tensor) -> Value:
     return made(tracer, replace(like, axes=axes), reshaped(tracer, node, sizes_of(axes)), result)
 
 
-def _const_axes(given: Any, other: Any, rank: int, *, left: bool) -> tuple[Axis, ...]:
+def _const_axes(given: Any, other: Any, rank: int) -> tuple[Axis, ...]:
     """Axes of a constant matrix: time and batch lie on its outer axes only where the other has them there."""
     outer = [
         axis if dynamic(axis) and given.shape[i] != 1 else (given.shape[i],)
@@ -135,9 +134,6 @@ def _outer(tracer: Tracer, a: Axis, b: Axis) -> Axis:
 
 
 @rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math", "_safe_softmax")
-def attention(tracer: Tracer, call: Call) -> Any:
+def attention(tracer: Tracer, _: Call) -> Any:
     """Attention, where time is among the keys."""
     raise tracer.refuse(ATTENTION)
-
-
-__all__ = ["ATTENTION", "logical_size"]

@@ -103,10 +103,10 @@ def _power(m: Maker, x: Node, call: Call) -> Node:
 
 COMPOSED: dict[str, Build] = {
     "gelu": _gelu,
-    "silu": lambda m, x, c: m("Mul", x, m("Sigmoid", x)),
-    "mish": lambda m, x, c: m("Mul", x, m("Tanh", _softplus(m, x))),
+    "silu": lambda m, x, _: m("Mul", x, m("Sigmoid", x)),
+    "mish": lambda m, x, _: m("Mul", x, m("Tanh", _softplus(m, x))),
     "softplus": lambda m, x, c: _softplus(m, x, float(c["beta"]), float(c["threshold"])),
-    "log_sigmoid_forward": lambda m, x, c: m("Neg", _softplus(m, m("Neg", x))),
+    "log_sigmoid_forward": lambda m, x, _: m("Neg", _softplus(m, m("Neg", x))),
     "elu": _elu,
     "celu": lambda m, x, c: m(
         "Add",
@@ -118,22 +118,22 @@ COMPOSED: dict[str, Build] = {
         "Add", m("Relu", x), m("Mul", m("Min", x, 0.0), (float(c["lower"]) + float(c["upper"])) / 2)
     ),
     "hardtanh": lambda m, x, c: _clip(m, x, float(c["min_val"]), float(c["max_val"])),
-    "relu6": lambda m, x, c: _clip(m, x, 0.0, 6.0),
-    "hardsigmoid": lambda m, x, c: m("Div", _clip(m, m("Add", x, 3.0), 0.0, 6.0), 6.0),
-    "hardswish": lambda m, x, c: m("Mul", x, m("Div", _clip(m, m("Add", x, 3.0), 0.0, 6.0), 6.0)),
+    "relu6": lambda m, x, _: _clip(m, x, 0.0, 6.0),
+    "hardsigmoid": lambda m, x, _: m("Div", _clip(m, m("Add", x, 3.0), 0.0, 6.0), 6.0),
+    "hardswish": lambda m, x, _: m("Mul", x, m("Div", _clip(m, m("Add", x, 3.0), 0.0, 6.0), 6.0)),
     "clamp": lambda m, x, c: _clip(m, x, c.get("min"), c.get("max")),
     "clamp_min": lambda m, x, c: _clip(m, x, c["min"], None),
     "clamp_max": lambda m, x, c: _clip(m, x, None, c["max"]),
     "softshrink": lambda m, x, c: m("Sub", x, _clip(m, x, -float(c["lambd"]), float(c["lambd"]))),
-    "rsqrt": lambda m, x, c: m("Reciprocal", m("Sqrt", x)),
-    "square": lambda m, x, c: m("Mul", x, x),
+    "rsqrt": lambda m, x, _: m("Reciprocal", m("Sqrt", x)),
+    "square": lambda m, x, _: m("Mul", x, x),
     "pow": _power,
-    "log1p": lambda m, x, c: m("Log", m("Add", x, 1.0)),
-    "expm1": lambda m, x, c: m("Sub", m("Exp", x), 1.0),
-    "log2": lambda m, x, c: m("Div", m("Log", x), math.log(2)),
-    "log10": lambda m, x, c: m("Div", m("Log", x), math.log(10)),
-    "trunc": lambda m, x, c: m("Mul", m("Sign", x), m("Floor", m("Abs", x))),
-    "frac": lambda m, x, c: m("Sub", x, m("Mul", m("Sign", x), m("Floor", m("Abs", x)))),
+    "log1p": lambda m, x, _: m("Log", m("Add", x, 1.0)),
+    "expm1": lambda m, x, _: m("Sub", m("Exp", x), 1.0),
+    "log2": lambda m, x, _: m("Div", m("Log", x), math.log(2)),
+    "log10": lambda m, x, _: m("Div", m("Log", x), math.log(10)),
+    "trunc": lambda m, x, _: m("Mul", m("Sign", x), m("Floor", m("Abs", x))),
+    "frac": lambda m, x, _: m("Sub", x, m("Mul", m("Sign", x), m("Floor", m("Abs", x)))),
 }
 
 ARITHMETIC = {
@@ -233,11 +233,11 @@ def _hardshrink(m: Maker, nodes: list[Node], call: Call) -> Node:
 
 RULES.update(dict.fromkeys([*DIRECT, *COMPOSED], _unary))
 RULES.update(dict.fromkeys([*ARITHMETIC, *COMPARISONS], _binary))
-RULES["rsub"] = _expression(("self", "other"), lambda m, n, c: m("Sub", n[1], n[0]))
-RULES["where"] = _expression(("condition", "self", "other"), lambda m, n, c: m("Where", *n))
-RULES["masked_fill"] = _expression(("self", "mask", "value"), lambda m, n, c: m("Where", n[1], n[2], n[0]))
+RULES["rsub"] = _expression(("self", "other"), lambda m, n, _: m("Sub", n[1], n[0]))
+RULES["where"] = _expression(("condition", "self", "other"), lambda m, n, _: m("Where", *n))
+RULES["masked_fill"] = _expression(("self", "mask", "value"), lambda m, n, _: m("Where", n[1], n[2], n[0]))
 RULES["lerp"] = _expression(
-    ("self", "end", "weight"), lambda m, n, c: m("Add", n[0], m("Mul", n[2], m("Sub", n[1], n[0])))
+    ("self", "end", "weight"), lambda m, n, _: m("Add", n[0], m("Mul", n[2], m("Sub", n[1], n[0])))
 )
 RULES["addcmul"] = _expression(
     ("self", "tensor1", "tensor2"),
@@ -248,7 +248,7 @@ RULES["addcdiv"] = _expression(
     lambda m, n, c: m("Add", n[0], m("Mul", m("Div", n[1], n[2]), float(c["value"]))),
 )
 RULES["_prelu_kernel"] = _expression(
-    ("self", "weight"), lambda m, n, c: m("Add", m("Relu", n[0]), m("Mul", n[1], m("Min", n[0], 0.0)))
+    ("self", "weight"), lambda m, n, _: m("Add", m("Relu", n[0]), m("Mul", n[1], m("Min", n[0], 0.0)))
 )
 RULES["threshold"] = _expression(("self",), _threshold)
 RULES["hardshrink"] = _expression(("self",), _hardshrink)

@@ -13,7 +13,8 @@ from exporters.trace.nodes import Node
 from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import made, reshaped
 from exporters.trace.rules.elementwise import Maker
-from exporters.trace.rules.shape import check_whole, value_of
+from exporters.trace.rules.shape import value_of
+from exporters.trace.rules.stretch import check_whole
 from exporters.trace.tracer import Tracer
 from exporters.trace.values import Value, numpy_dtype
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from edge_rnn.contract.errors import ExportRefused
 from exporters.trace.nodes import Node
 from exporters.trace.registry import FUNCTIONS, rule
-from exporters.trace.rules.align import const_rows, made, reshaped
+from exporters.trace.rules.align import ahead, const_rows, made, reshaped
 from exporters.trace.tracer import Recurrence, Tracer
 from exporters.trace.values import Value
 
@@ -35,9 +36,17 @@ def recurrent(tracer: Tracer, func: Any, args: Sequence[Any]) -> Any:
             "is bidirectional: its backward half needs the future, which a stream has not; train it with"
             " bidirectional=False and, to see a little ahead, with targets delayed by some steps"
         )
+    value = tracer.value(x)
+    if value is not None and x.dim() == 3 and value.axes[1 if batch_first else 0] == ("B",):
+        expected = ("batch,time" if batch_first else "time,batch", "time,batch" if batch_first else "batch,time")
+        raise tracer.refuse(
+            f"takes {expected[0]},{x.shape[2]}, but gets {expected[1]},{x.shape[2]}; say how the module's input is laid out,"
+            f" e.g. --input x:float32:{expected[0]},{x.shape[2]}"
+        )
+    if value is not None and value.first > 0:
+        raise ExportRefused(ahead(value, tracer))
     states = list(hx) if kind == "lstm" else [hx]
     weights = [weights[i : i + len(weights) // layers] for i in range(0, len(weights), len(weights) // layers)]
-    value = tracer.value(x)
     projected = kind == "lstm" and len(weights[0]) in (3, 5)
     first = value is not None and value.first == 0 and value.steps == tracer.steps
     taken_whole = (
@@ -206,7 +215,7 @@ _CELLS = {"lstm": _lstm, "gru": _gru, "rnn_tanh": _elman(torch.tanh), "rnn_relu"
 
 
 @rule("_pack_padded_sequence", "_pad_packed_sequence")
-def packed(tracer: Tracer, call: Any) -> Any:
+def packed(tracer: Tracer, _: Any) -> Any:
     """Not exported: lengths belong to whole sequences."""
     raise tracer.refuse(
         "packs sequences by length; a stream has no length: give the layers the padded sequence as it is"

@@ -145,7 +145,9 @@ def _reduced(tracer: Tracer, value: Value, dims: Sequence[int], keep: bool, name
     _check_start(tracer, value)
     node = _running(tracer, node, "sum" if name == "mean" else name)
     if name == "mean":
-        count = tracer.table.make("Add", [counter(tracer), tracer.table.const(np.int64(1))], shape=(), dtype="int64")
+        count = tracer.table.make(
+            "Add", [counter(tracer), tracer.table.const(np.asarray(1, np.int64))], shape=(), dtype="int64"
+        )
         node = Maker(tracer, node.dtype)(
             "Div", node, reshaped(tracer, cast(tracer, count, node.dtype), [1] * len(node.shape))
         )

@@ -11,9 +11,10 @@ from torch import Tensor
 from exporters.trace.nodes import Node
 from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import filled, made, past_rows, tensor_of
-from exporters.trace.rules.shape import check_whole, value_of
+from exporters.trace.rules.shape import value_of
+from exporters.trace.rules.stretch import check_whole
 from exporters.trace.tracer import Tracer
-from exporters.trace.values import Axis, Value, dynamic, numpy_dtype, sizes_of
+from exporters.trace.values import Axis, Value, dynamic, sizes_of
 
 
 @rule("constant_pad_nd")
@@ -183,6 +184,3 @@ def pool(tracer: Tracer, call: Call) -> Any:
 def difference(tracer: Tracer, call: Call) -> Any:
     """Not seen as such: torch makes slices of it."""
     raise tracer.refuse(f"uses {call.name}; subtract slices instead")
-
-
-__all__ = ["np", "numpy_dtype"]

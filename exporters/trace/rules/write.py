@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from exporters.trace.registry import Call, rule
 from exporters.trace.rules.align import aligned, cast, made
-from exporters.trace.rules.shape import viewed
+from exporters.trace.rules.shape import expand, viewed
+from exporters.trace.rules.stretch import cut_rows
 from exporters.trace.tracer import Tracer
 from exporters.trace.values import Known, Pieces, Value, numpy_dtype
 
@@ -29,15 +31,14 @@ def copy(tracer: Tracer, call: Call) -> Any:
 
 
 @rule("fill", "zero")
-def fill(tracer: Tracer, call: Call) -> Any:
+def fill(_: Tracer, __: Call) -> Any:
     """One value everywhere: nothing of the input is left."""
     return None
 
 
 def _broadcast(tracer: Tracer, value: Value, result: Tensor) -> Value:
-    from exporters.trace.rules.shape import expand
-
-    return expand(tracer, Call("expand", {"self": value.tensor}, result))
+    found: Value = expand(tracer, Call("expand", {"self": value.tensor}, result))
+    return found
 
 
 def write_through(
@@ -63,9 +64,7 @@ def write_through(
         start, end, _ = slice(view.get("start"), view.get("end")).indices(size)
     if isinstance(written, Value) and end - start == size and "T" in written.axes[dim if name == "slice" else 0]:
         return replace(written, tensor=base)
-    known = (
-        before if isinstance(before, Pieces) and before.dim == dim else _in_parts(tracer, base, before, dim, start, end)
-    )
+    known = before if isinstance(before, Pieces) and before.dim == dim else _in_parts(tracer, base, before, dim)
     shape = list(base.shape)
     shape[dim] = end - start
     patch: Value | Tensor
@@ -92,7 +91,7 @@ def write_through(
     return Pieces(dim, tuple(parts), tuple(sizes), base)
 
 
-def _in_parts(tracer: Tracer, base: Tensor, before: Known | None, dim: int, start: int, end: int) -> Pieces:
+def _in_parts(tracer: Tracer, base: Tensor, before: Known | None, dim: int) -> Pieces:
     """A tensor as pieces along ``dim``: one part where it is a constant or has no time there."""
     if before is None:
         return Pieces(dim, (base.detach().clone(),), (base.shape[dim],), base)
@@ -108,14 +107,12 @@ def _in_parts(tracer: Tracer, base: Tensor, before: Known | None, dim: int, star
 def _cuts(low: int, high: int, start: int, end: int) -> list[tuple[int, int, bool]]:
     """``low:high`` cut at ``start`` and ``end``: each piece, and whether it lies between them."""
     points = sorted({low, high, min(max(start, low), high), min(max(end, low), high)})
-    return [(a, b, start <= a and b <= end) for a, b in zip(points, points[1:], strict=False)]
+    return [(a, b, start <= a and b <= end) for a, b in itertools.pairwise(points)]
 
 
 def _cut(tracer: Tracer, part: Value | Tensor, dim: int, low: int, high: int, length: int) -> Value | Tensor:
-    from exporters.trace.rules.shape import _stretch
-
     if high - low == length:
         return part
     if isinstance(part, Tensor):
         return part.narrow(dim, low, high - low)
-    return _stretch(tracer, part, dim, low, high, part.tensor.narrow(dim, low, high - low))
+    return cut_rows(tracer, part, dim, low, high, part.tensor.narrow(dim, low, high - low))

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.stepgraph import open_step_graph
@@ -84,13 +82,3 @@ def _run(
         else:
             expected.append(np.moveaxis(whole[number], (roles.index("time"), roles.index("batch")), (0, 1)))
     return expected
-
-
-def width_of(module: nn.Module) -> int:
-    """Numbers that the module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def manual_seed(seed: int) -> None:
-    """Weights from a seed."""
-    torch.manual_seed(seed)
