@@ -31,8 +31,9 @@ def run_traced(tracer: Tracer, call: Callable[..., Any], arguments: Sequence[Ten
         for path, submodule in tracer.module.named_modules():
             for hook in _follow(tracer, path, submodule):
                 stack.callback(hook.remove)
-        stack.callback(sys.setprofile, sys.getprofile())
-        sys.setprofile(_namer(tracer))
+        if sys.getprofile() is None:  # names are worth less than a profile that someone takes
+            stack.callback(sys.setprofile, None)
+            sys.setprofile(_namer(tracer))
         stack.enter_context(_Dispatch(tracer))
         stack.enter_context(_Functions(tracer))
         return call(*arguments)
