@@ -21,6 +21,7 @@ from exporters.source import Source
 from tests.exporters.fuzz.strategy import Drawn, modules
 from tests.exporters.zoo.trial import largest_error
 
+TOLERANCE = 1e-5
 EXAMPLES = int(os.environ.get("EDGE_RNN_FUZZ", "50"))
 
 
@@ -42,14 +43,15 @@ def test_fuzz_causal_modules_are_exported_and_never_wrong() -> None:
         specs = [parse_input(text) for text in drawn.inputs]
         with tempfile.TemporaryDirectory() as folder:
             try:
-                bundle = export_bundle(Source(drawn.module, "drawn", {}), Path(folder) / "b", inputs=specs)
+                source = Source(drawn.module, "drawn", {})
+                bundle = export_bundle(source, Path(folder) / "b", inputs=specs, tolerance=TOLERANCE)
             except EdgeRnnError as error:
                 refusals.append(f"{error}\n{drawn.module}")
                 return
             counts["exported"] += 1
             forward = forward_of(drawn.module, specs, {})
             for batch, seed in ((1, 1), (5, 2)):
-                assert largest_error(forward, bundle, drawn.steps, seed=seed, batch=batch) <= 1e-5, drawn.module
+                assert largest_error(forward, bundle, drawn.steps, seed=seed, batch=batch) <= TOLERANCE, drawn.module
 
     exported()
     print(f"{counts['drawn']} modules drawn, {counts['exported']} exported, 0 wrong")

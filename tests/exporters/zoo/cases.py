@@ -45,7 +45,7 @@ EXPORTED = (
         recurrent.Shared,
         ("left:float32:batch,time,3", "right:float32:batch,time,3"),
     ),
-    Kind("tokens, last h and c", recurrent.Classifier, ("tokens:int64:batch,time",), steps=300),
+    Kind("tokens, last h and c", recurrent.Classifier, ("tokens:int64:batch,time",)),
     Kind("weight norm, batch norm, RMS norm", recurrent.Normed, (BT5,)),
     Kind("static side input", recurrent.Speaker, (BT5, "speaker:float32:batch,4")),
     Kind("views, chunk, where, clamp", recurrent.Autoencoder, ("x:float32:time,batch,12",)),
@@ -59,7 +59,7 @@ EXPORTED = (
     Kind("exponential mean before a GRU", loops.Smoothed, ("x:float32:batch,time,4",)),
     Kind("matrix state, outer products", loops.FastWeights, ("x:float32:batch,time,6",)),
     Kind("state of two steps ago", loops.Delayed, ("x:float32:batch,time,3",)),
-    Kind("loop, last state only", loops.LastOnly, ("x:float32:batch,time,4",), steps=300),
+    Kind("loop, last state only", loops.LastOnly, ("x:float32:batch,time,4",)),
     Kind("step(x, state)", loops.StepMethod, (BT5,)),
     Kind("forward of one step, --state", loops.OneStep, ("x:float32:batch,5",), states={"h": 1}),
     Kind("TCN, trimmed", windows.TCN, ("x:float32:batch,4,time",)),
@@ -69,7 +69,7 @@ EXPORTED = (
     Kind("cumulative normalisation", windows.RunningNorm, (BT5,)),
     Kind("differences and shifts", windows.Differences, ("x:float32:batch,time,3",)),
     Kind("windows by unfold, causal pool", windows.Windows, ("x:float32:batch,time,3",)),
-    Kind("mean and max over time: so far", windows.MeanPooled, (BT5,), steps=300),
+    Kind("mean and max over time: so far", windows.MeanPooled, (BT5,)),
     Kind("the step's number as input", windows.Positions, ("x:float32:time,batch,4",)),
 )
 
