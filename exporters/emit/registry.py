@@ -23,15 +23,13 @@ from exporters.graph import Dim, GraphBuilder
 class Value:
     """A tensor of the graph: its name, the role of each axis in the module's own order, and its shape.
 
-    ``shape`` holds ``"time"`` and ``"batch"`` for the dynamic axes. ``last_step``: the module took
-    the last step here and has no time axis any more; the graph keeps it and gives every step's.
+    ``shape`` holds ``"time"`` and ``"batch"`` for the dynamic axes.
     """
 
     name: str
     axes: tuple[str, ...]
     shape: tuple[Dim, ...]
     dtype: str = "float32"
-    last_step: bool = False
 
     @property
     def width(self) -> int:
