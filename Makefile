@@ -41,7 +41,7 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -m "not chaos"
+	@$(BIN)/python -m pytest -q -m "not chaos" -n 2 --dist loadfile
 
 test-fast: $(STAMP) ## Tests that need no broker
 	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"
@@ -50,7 +50,7 @@ chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output co
 	@$(BIN)/python -m pytest -q tests/chaos
 
 soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions)
-	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
+	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

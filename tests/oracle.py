@@ -43,6 +43,11 @@ class Oracle:
         """Several steps: float32[steps, width]."""
         return np.stack([self.step(stream, np.asarray(row, np.float32)) for row in rows])
 
+    def states(self, stream: object) -> list[np.ndarray]:
+        """The states of a stream in the manifest's order, without the batch axis."""
+        axes = [shape.index("batch") for _, _, shape in self._states]
+        return [value.take(0, axis) for value, axis in zip(self._kept[stream], axes, strict=True)]
+
     def end(self, stream: object) -> None:
         """The stream begins anew."""
         self._kept.pop(stream, None)

@@ -25,9 +25,10 @@ COMMANDS = {
     "run": "run",
     "produce": "produce",
     "replay": "replay",
+    "state": "state",
     "doctor": "doctor",
 }
-"""Command name to its module under ``edge_rnn.cli``; the module's ``command`` is the function."""
+"""Command name to its module under ``edge_rnn.cli``; its ``command`` is the function, or its ``app`` has several."""
 
 
 INTERRUPTED = 130
@@ -46,6 +47,10 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"edge_rnn.cli.{COMMANDS[cmd_name]}")
+        if hasattr(module, "app"):
+            found = typer.main.get_command(module.app)
+            found.name = cmd_name
+            return found
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(module.command)
         return typer.main.get_command(app)

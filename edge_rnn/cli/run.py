@@ -43,14 +43,25 @@ def command(
     idle_reset: Annotated[
         Text, typer.Option(help="Begin a stream anew after so long a silence, by record time, e.g. 10m.")
     ] = None,
+    max_streams: Annotated[
+        int | None,
+        typer.Option(help="Most streams that have a state; beyond, those unused for longest begin anew  [no limit]"),
+    ] = None,
+    arena_dir: Annotated[
+        Text, typer.Option(help="Keep states in scratch files of this directory, for more than fit in memory.")
+    ] = None,
     instance: Annotated[Text, typer.Option(help="Name of this member  [a UUID kept in --state-dir]")] = None,
     state_dir: Annotated[Text, typer.Option(help="Where the member's name is kept.")] = None,
     startup_timeout: Annotated[Text, typer.Option(help="How long the broker may take to answer  [20s]")] = None,
-    headers: Annotated[Text, typer.Option(help="Headers of outputs: none, origin or trace  [none]")] = None,
+    headers: Annotated[Text, typer.Option(help="Headers of outputs: none, model, origin or trace  [none]")] = None,
     null_key: Annotated[
         Text, typer.Option(help="A record without key: dead-letter, or the stream of its partition  [dead-letter]")
     ] = None,
-    on_new_model: Annotated[Text, typer.Option(help="State of another model: fail or reset  [fail]")] = None,
+    delivery: Annotated[Text, typer.Option(help="exactly-once or at-least-once  [exactly-once]")] = None,
+    on_new_model: Annotated[
+        Text,
+        typer.Option(help="Where another model ran: fail, reset, or warmup=10m (replay the last ten minutes)  [fail]"),
+    ] = None,
     on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
     on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
     max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,

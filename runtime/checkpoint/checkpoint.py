@@ -2,29 +2,35 @@
 
 ::
 
-    1. choose     a few dirty streams, the oldest first, and all that ended
-    2. send       their snapshots and tombstones, within the open epoch
+    1. choose     a few dirty streams, the oldest first, and all that ended or were evicted
+    2. send       their snapshots, tombstones and closings, within the open epoch
     3. commit     with each offset, the lowest one that a dirty stream still needs
+
+At-least-once has no transaction around these. The offsets are then committed first, as if nothing
+had been chosen, and the snapshots follow with the next epoch, so that none is ever beyond them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 from runtime.checkpoint.metadata import CommitMetadata
 from runtime.checkpoint.policy import Quota, SnapshotPace, SnapshotPolicy
-from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_snapshots
+from runtime.checkpoint.recovered import Recovered
+from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_closings, encode_snapshots
 from runtime.core.batch import Outgoing
 from runtime.core.processor import Processor
-from runtime.transports.protocol import Position, Transport
+from runtime.transports.protocol import Delivery, Position, Transport
 
 DRAIN_BYTES = 64 << 20
 """Most bytes of state saved when stopping, so that the next start has little to replay and this one ends soon."""
+
+MOST_VOID = 4096
+"""Most closings of a partition that one commit deletes; the others stand until the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Checkpoint:
         policy: SnapshotPolicy,
         state_bytes: int,
         passing: Callable[[str], None] = lambda _name: None,
+        delivery: Delivery = "exactly-once",
     ) -> None:
         """``passing`` is told the names of the commit's steps as they are passed (fail points)."""
         self._streams = processor.streams
@@ -56,21 +63,47 @@ class Checkpoint:
         self._record_bytes = HEADER.itemsize + state_bytes
         self._pace = SnapshotPace(policy, self._record_bytes)
         self._passing = passing
+        self._snapshots_follow = delivery == "at-least-once"
         self._offsets: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._replays: dict[int, int] = {}
+        self._newest: dict[int, int] = {}
+        self._retained: dict[int, dict[str, int]] = {}
         self._obsolete: dict[int, list[bytes]] = {}
+        self._following: set[int] = set()
 
-    def begin(self, partition: int, offset: int, obsolete: Sequence[bytes] = ()) -> None:
-        """A partition is live from ``offset`` on; ``obsolete`` are stored keys that the next commit deletes."""
-        self._offsets[partition] = offset
-        if obsolete:
-            self._obsolete[partition] = list(obsolete)
+    def begin(self, partition: int, start: Recovered) -> None:
+        """A partition is live from ``start.offset`` on."""
+        self._offsets[partition] = self._committed[partition] = start.offset
+        self._replays[partition] = start.replay_from
+        self._retained[partition] = dict(start.retained)
+        if start.newest_ms is not None:
+            self.seen(partition, start.newest_ms)
+        if start.obsolete:
+            self._obsolete[partition] = list(start.obsolete)
+
+    def seen(self, partition: int, timestamp_ms: int) -> None:
+        """A record with this time was applied."""
+        self._newest[partition] = max(timestamp_ms, self._newest.get(partition, timestamp_ms))
+
+    def evict(self, most: int) -> int:
+        """Close live streams, those touched least recently, where there are more than ``most``; how many went."""
+        return self._streams.evict(most, self._offsets.keys())
 
     def drop(self, partitions: list[int]) -> None:
         """Forget these partitions' streams: they are another member's, or will be recovered."""
         self._streams.drop(partitions)
         for partition in partitions:
-            self._offsets.pop(partition, None)
-            self._obsolete.pop(partition, None)
+            for kept in (
+                self._offsets,
+                self._committed,
+                self._replays,
+                self._newest,
+                self._retained,
+                self._obsolete,
+            ):
+                kept.pop(partition, None)
+            self._following.discard(partition)
 
     def overdue(self, now_s: float) -> bool:
         """Whether a stream has been dirty for the whole interval: commit even without input."""
@@ -93,26 +126,49 @@ class Checkpoint:
         ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows. Raises `CommitAborted` or
         `Fenced`; the states are then ahead of the committed offset.
         """
-        began = time.perf_counter()
         self._offsets.update(offsets)
-        saved = self._send_due(now_s, last=last)
-        seconds = time.perf_counter() - began
-        self._passing("snapshots-sent")
-        name = self._fingerprint.hex()
-        positions = {}
-        for partition, offset in self._offsets.items():
-            if partition in offsets or partition in saved.partitions:
-                replay_from = self._streams.replay_from(partition, offset)
-                positions[partition] = Position(offset, CommitMetadata({name: replay_from}).encode())
-        self._passing("before-commit")
-        self._transport.commit(positions)
-        self._passing("committed")
+        if self._snapshots_follow:
+            return self._commit_first(offsets, now_s, last=last)
+        sent = self._send_due(now_s, last=last)
+        self._commit_positions({*offsets, *sent.partitions})
         self._streams.forget_ended()
         self._obsolete.clear()
-        self._pace.spent(saved.rows, seconds, now_s)
-        return Committed(saved.records, saved.records * self._record_bytes)
+        self._pace.spent(sent.rows, sent.seconds, now_s)
+        return Committed(sent.records, sent.records * self._record_bytes)
+
+    def _commit_first(self, offsets: Mapping[int, int], now_s: float, *, last: bool) -> Committed:
+        """At-least-once: the snapshots that follow count from the next commit on, which flushes them before it."""
+        self._commit_positions({*offsets, *self._following})
+        sent = self._send_due(now_s, last=last)
+        self._following = set(sent.partitions)
+        self._streams.forget_ended()
+        self._obsolete.clear()
+        self._pace.spent(sent.rows, sent.seconds, now_s)
+        if last and self._following:
+            self._commit_positions(self._following)
+            self._following = set()
+        return Committed(sent.records, sent.records * self._record_bytes)
+
+    def _commit_positions(self, partitions: set[int]) -> None:
+        self._passing("before-commit")
+        self._transport.commit({partition: self._position(partition) for partition in sorted(partitions)})
+        self._passing("committed")
+        self._committed.update({partition: self._offsets[partition] for partition in partitions})
+
+    def _position(self, partition: int) -> Position:
+        offset = self._offsets[partition]
+        replay_from = self._streams.replay_from(partition, offset)
+        if self._snapshots_follow and any(each == partition for each, _ in self._streams.ended()):
+            replay_from = min(replay_from, self._committed[partition])  # their tombstones are still to be sent
+        if self._snapshots_follow:  # and what is told of the evicted
+            replay_from = self._streams.closings.needed(partition, replay_from)
+        self._replays[partition] = replay_from
+        replays = {self._fingerprint.hex(): replay_from, **self._retained[partition]}
+        partitions, ids = self._transport.input_partitions, self._transport.topic_ids
+        return Position(offset, CommitMetadata(replays, self._newest.get(partition), offset, partitions, ids).encode())
 
     def _send_due(self, now_s: float, *, last: bool) -> _Sent:
+        began = time.perf_counter()
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)
@@ -137,28 +193,43 @@ class Checkpoint:
             ),
         )
         self._streams.saved(chosen)
-        gone = self._gone(set(zip(owners, keys, strict=True)))
-        if keys or gone:
+        written: dict[tuple[int, bytes], bytes | None] = dict(zip(zip(owners, keys, strict=True), values, strict=True))
+        written = {**self._gone(), **self._closings(), **written}
+        if written:
             self._transport.send(
                 Outgoing(
-                    partitions=np.array([*owners, *(p for p, _ in gone)], np.int32),
-                    timestamps=np.full(len(owners) + len(gone), -1, np.int64),
-                    keys=[*keys, *(key for _, key in gone)],
-                    values=[*values, *([None] * len(gone))],
+                    partitions=np.fromiter((p for p, _ in written), np.int32, len(written)),
+                    timestamps=np.full(len(written), -1, np.int64),
+                    keys=[key for _, key in written],
+                    values=list(written.values()),
                 ),
                 "state",
             )
-        return _Sent(len(slots), len(slots) + len(gone), {*owners, *(p for p, _ in gone)})
+        self._passing("snapshots-sent")
+        seconds = time.perf_counter() - began
+        return _Sent(len(slots), len(written), {p for p, _ in written if p in self._offsets}, seconds)
 
-    def _gone(self, fresh: set[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    def _gone(self) -> dict[tuple[int, bytes], None]:
         """Stored keys to delete: of streams that ended, and of states that may not be used any more.
 
-        A stream that ended and began anew needs this too, unless its new state is ``fresh``, saved in
-        this commit: a replay begins behind its end, and must not find the state from before.
+        A stream that ended and began anew needs this too, unless its new state is saved in the same
+        commit: a replay begins behind its end, and must not find the state from before.
         """
         ended = [(p, self._fingerprint + key) for p, key in self._streams.ended()]
         old = [(p, key) for p, keys in self._obsolete.items() for key in keys]
-        return [stored for stored in dict.fromkeys([*ended, *old]) if stored not in fresh]
+        return dict.fromkeys([*ended, *old])
+
+    def _closings(self) -> dict[tuple[int, bytes], bytes | None]:
+        """What to write of streams that were evicted: a closing, and nothing once no replay can come across it."""
+        written: dict[tuple[int, bytes], bytes | None] = {}
+        for partition, offset in self._offsets.items():
+            follow = self._snapshots_follow
+            replay_from = self._replays[partition] if follow else self._streams.replay_from(partition, offset)
+            closed, void = self._streams.closings.take(partition, replay_from, MOST_VOID)
+            written.update(dict.fromkeys((partition, self._fingerprint + key) for key in void))
+            keys, values = encode_closings(self._fingerprint, closed)
+            written.update(zip(((partition, key) for key in keys), values, strict=True))
+        return written
 
     def _waiting_since(self, partition: int) -> float:
         oldest = self._streams.oldest_change(partition)
@@ -170,10 +241,4 @@ class _Sent:
     rows: int
     records: int
     partitions: set[int]
-
-
-def split_fingerprints(newest: Mapping[bytes, bytes], fingerprint: bytes) -> tuple[dict[bytes, bytes], list[bytes]]:
-    """The stored snapshots of one fingerprint, and the keys of all others; deleted ones are in neither."""
-    ours = {k: v for k, v in newest.items() if v and k[:FINGERPRINT_BYTES] == fingerprint}
-    others = [k for k, v in newest.items() if v and k[:FINGERPRINT_BYTES] != fingerprint]
-    return ours, others
+    seconds: float

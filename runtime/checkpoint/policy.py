@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Answer = Literal["fail", "reset"]
+NewModel = Literal["fail", "reset", "warmup"]
 Start = Literal["earliest", "latest"]
 
 SNAPSHOT_SHARE = 0.1
@@ -71,10 +72,12 @@ class SnapshotPace:
 class RecoveryPolicy:
     """What to do where state and offsets do not fit together; ``fail`` stops with a message, ``reset`` starts anew.
 
-    ``start``: where a group that has never committed begins.
+    ``start``: where a group that has never committed begins. ``warmup`` of a new model applies the
+    last ``warmup_ms`` of committed input, by record time, without emitting.
     """
 
     start: Start = "earliest"
-    on_new_model: Answer = "fail"
+    on_new_model: NewModel = "fail"
+    warmup_ms: int = 0
     on_moved_offsets: Answer = "fail"
     on_lost_input: Answer = "fail"

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from edge_rnn.contract.signature import StateSpec
 
+Rows = Callable[[StateSpec, int, np.ndarray | None], np.ndarray]
+"""Where rows are kept: gives ``[capacity, *row]`` of a state pair, beginning with the rows given (``None``: none)."""
+
+
+def in_memory(spec: StateSpec, capacity: int, before: np.ndarray | None) -> np.ndarray:
+    """Rows in main memory."""
+    rows = np.empty((capacity, *spec.row_shape), spec.dtype)
+    if before is not None:
+        rows[: len(before)] = before
+    return rows
+
 
 class Arena:
-    """States in main memory. Gather takes the rows of some slots, scatter puts them back.
+    """The states, in main memory unless ``rows`` says otherwise. Gather takes rows of some slots, scatter puts them back.
 
     ``first`` holds one stream's first value of each state, ``dtype[*row_shape]``. Scatter after
     gather with the same slots is the identity.
     """
 
-    def __init__(self, specs: Sequence[StateSpec], first: Sequence[np.ndarray], capacity: int = 1024) -> None:
+    def __init__(
+        self,
+        specs: Sequence[StateSpec],
+        first: Sequence[np.ndarray],
+        capacity: int = 1024,
+        rows: Rows = in_memory,
+    ) -> None:
         self._specs = tuple(specs)
         self._first = [np.asarray(value, spec.dtype) for spec, value in zip(specs, first, strict=True)]
-        self._arrays = [np.empty((capacity, *spec.row_shape), spec.dtype) for spec in specs]
+        self._rows = rows
+        self._arrays = [rows(spec, capacity, None) for spec in specs]
         self._capacity = capacity
         self.row_bytes = sum(spec.row_bytes for spec in specs)
 
@@ -33,10 +51,8 @@ class Arena:
         """Make room for at least ``capacity`` rows; what is there stays."""
         if capacity <= self._capacity:
             return
-        for index, array in enumerate(self._arrays):
-            bigger = np.empty((capacity, *array.shape[1:]), array.dtype)
-            bigger[: self._capacity] = array
-            self._arrays[index] = bigger
+        for index, spec in enumerate(self._specs):
+            self._arrays[index] = self._rows(spec, capacity, self._arrays[index])
         self._capacity = capacity
 
     def reset(self, slots: np.ndarray) -> None:

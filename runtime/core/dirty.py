@@ -6,6 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+Holds = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Of slots and offsets, int64[n] each: which of these changes are still without a snapshot, bool[n]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -16,6 +21,18 @@ class Change:
     since_s: float
 
 
+@dataclass(slots=True)
+class _Block:
+    """Changes that were noted together: int64[n] slots and offsets."""
+
+    slots: np.ndarray
+    offsets: np.ndarray
+    since_s: float
+
+    def cut(self, begin: int) -> None:
+        self.slots, self.offsets = self.slots[begin:], self.offsets[begin:]
+
+
 class DirtyQueue:
     """The changed streams of one partition, in the order in which they changed.
 
@@ -24,25 +41,24 @@ class DirtyQueue:
     most once while it is dirty; entries that no longer hold are skipped when they come up.
     """
 
-    def __init__(self, holds: Callable[[Change], bool]) -> None:
-        """``holds`` says whether a change is still without a snapshot."""
+    def __init__(self, holds: Holds) -> None:
         self._holds = holds
-        self._changes: deque[Change] = deque()
+        self._blocks: deque[_Block] = deque()
+        self._size = 0
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return self._size
 
-    def add(self, change: Change) -> None:
-        """A clean stream changed."""
-        self._changes.append(change)
+    def add(self, slots: np.ndarray, offsets: np.ndarray, since_s: float) -> None:
+        """Clean streams changed, each once, in the order of their offsets."""
+        if slots.size:
+            self._blocks.append(_Block(slots, offsets, since_s))
+            self._size += slots.size
 
     def oldest(self) -> Change | None:
         """The stream that has been dirty longest."""
-        while self._changes:
-            if self._holds(self._changes[0]):
-                return self._changes[0]
-            self._changes.popleft()
-        return None
+        block = self._first()
+        return None if block is None else Change(int(block.slots[0]), int(block.offsets[0]), block.since_s)
 
     def take(self, least: int, most: int, before_s: float) -> list[int]:
         """Slots to snapshot: ``least`` of them, and all dirty since ``before_s`` or earlier, but at most ``most``.
@@ -50,10 +66,27 @@ class DirtyQueue:
         They leave the queue: they must be snapshotted, or all of the partition dropped.
         """
         taken: list[int] = []
-        while len(taken) < most:
-            change = self.oldest()
-            if change is None or (len(taken) >= least and change.since_s > before_s):
+        while (block := self._first()) is not None:
+            wanted = (most if block.since_s <= before_s else min(least, most)) - len(taken)
+            if wanted <= 0:
                 break
-            self._changes.popleft()
-            taken.append(change.slot)
+            held = np.flatnonzero(self._holds(block.slots, block.offsets))[:wanted]
+            taken += block.slots[held].tolist()
+            passed = int(held[-1]) + 1
+            self._size -= passed
+            block.cut(passed)
         return taken
+
+    def _first(self) -> _Block | None:
+        """The block whose first change is the oldest that holds; all before it goes."""
+        while self._blocks:
+            block = self._blocks[0]
+            if block.slots.size and self._holds(block.slots[:1], block.offsets[:1])[0]:
+                return block
+            held = np.flatnonzero(self._holds(block.slots, block.offsets))
+            passed = int(held[0]) if held.size else block.slots.size
+            self._size -= passed
+            block.cut(passed)
+            if not held.size:
+                self._blocks.popleft()
+        return None

@@ -16,7 +16,7 @@ from runtime.core.scheduler import Call, Limits, plan
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
-HeaderMode = Literal["none", "origin", "trace"]
+HeaderMode = Literal["none", "model", "origin", "trace"]
 NullKey = Literal["dead-letter", "partition"]
 
 TRACE_HEADERS = ("traceparent", "tracestate")
@@ -27,14 +27,14 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 class ProcessorSettings:
     """How records become streams and outputs.
 
-    ``topic`` names the origin in headers. ``same_partitions``: an output goes to its input's
-    partition; otherwise the transport chooses by key. ``null_key``: a record without a key is a
-    dead letter, or belongs to the one keyless stream of its partition. ``idle_reset_ms``: a stream
-    that was silent for longer, by record time, begins anew.
+    ``topic`` names the origin in headers, ``model`` what made the output: ``headers`` is ``none``,
+    ``model``, ``origin`` (model and origin), or ``trace`` (these and the input's trace context).
+    ``null_key``: a record without a key is a dead letter, or belongs to the one keyless stream of
+    its partition. ``idle_reset_ms``: a stream that was silent for longer, by record time, begins anew.
     """
 
     topic: str
-    same_partitions: bool = True
+    model: str = ""
     headers: HeaderMode = "none"
     null_key: NullKey = "dead-letter"
     idle_reset_ms: int | None = None
@@ -53,10 +53,14 @@ class Processed:
 
 
 class Processor:
-    """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O."""
+    """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O.
+
+    ``same_partitions``: an output goes to its input's partition; otherwise the transport chooses by key.
+    """
 
     def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
         self.streams = StreamTable()
+        self.same_partitions = True
         self._engine = engine
         self._decoder = decoder
         self._encoder = encoder
@@ -92,17 +96,16 @@ class Processor:
     def replay(self, batch: RecordBatch, now_s: float = 0.0) -> int:
         """Apply again what was committed before, each stream from its snapshot on, and emit nothing.
 
-        A record that its stream's snapshot already holds is passed over. Returns how many records
-        were applied. Raises `EngineError`.
+        A record that its stream's snapshot already holds, or that was over before an eviction, is
+        passed over. Returns how many records were applied. Raises `EngineError`.
         """
         keys = self._stream_keys(batch, {})
-        keep = []
-        for index, (partition, key, offset) in enumerate(
-            zip(batch.partitions.tolist(), keys, batch.offsets.tolist(), strict=True)
-        ):
-            slot = self.streams.find(partition, key)
-            if slot is None or self.streams.offsets[slot] < offset:
-                keep.append(index)
+        new = np.empty(len(batch), bool)
+        for begin, stop in pairwise(_bounds(batch.partitions)):
+            new[begin:stop] = (
+                self.streams.seen(int(batch.partitions[begin]), keys[begin:stop]) < batch.offsets[begin:stop]
+            )
+        keep = np.flatnonzero(new).tolist()
         if keep:
             self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
         return len(keep)
@@ -136,12 +139,9 @@ class Processor:
         self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
     ) -> None:
         """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]."""
-        taken, _ = self.streams.take(partition, keys)
-        slots = np.asarray(taken, np.int64)
+        slots = self.streams.restore(partition, keys, offsets, timestamps)
         self._engine.grow(self.streams.capacity)
         self._engine.write(slots, rows)
-        self.streams.offsets[slots] = offsets
-        self.streams.timestamps[slots] = timestamps
 
     def read_states(self, slots: np.ndarray) -> np.ndarray:
         """The states of these slots as bytes: uint8[n, state_bytes]."""
@@ -167,7 +167,7 @@ class Processor:
         new: list[int] = []
         ended: list[int] = []
         partitions = batch.partitions
-        bounds = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(batch)]
+        bounds = _bounds(partitions)
         stops = sorted({*bounds, *tombstones, *(index + 1 for index in tombstones)})
         ends = set(tombstones)
         all_live = bool(lengths.all())
@@ -198,6 +198,7 @@ class Processor:
         used = np.flatnonzero(slots >= 0)
         order = used[np.argsort(slots[used], kind="stable")]
         fresh: list[int] = []
+        over = set(ended)  # by a tombstone further on in this batch: so is what they are renewed as
         slot, newest, moved_to = -1, -1, -1
         for index in order.tolist():
             if slots[index] != slot:
@@ -205,8 +206,8 @@ class Processor:
                 newest = int(self.streams.timestamps[slot])
             stamp = int(timestamps[index])
             if newest >= 0 and stamp - newest > (self._settings.idle_reset_ms or 0):
-                ended.append(moved_to)
-                moved_to = self.streams.renew(moved_to)
+                before, moved_to = moved_to, self.streams.renew(moved_to)
+                ended.append(moved_to if slot in over else before)
                 fresh.append(moved_to)
             newest = max(newest, stamp)
             slots[index] = moved_to
@@ -292,7 +293,7 @@ class Processor:
         whole = chosen.size == len(batch)
         partitions = batch.partitions if whole else batch.partitions[chosen]
         return Outgoing(
-            partitions=partitions if self._settings.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
+            partitions=partitions if self.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
             timestamps=batch.timestamps if whole else batch.timestamps[chosen],
             keys=batch.keys if whole else [batch.keys[index] for index in chosen.tolist()],
             values=values,  # type: ignore[arg-type]  # a list of bytes is not a list of bytes | None
@@ -300,12 +301,16 @@ class Processor:
         )
 
     def _headers(self, batch: RecordBatch, chosen: np.ndarray) -> list[Headers] | None:
-        if self._settings.headers == "none":
+        mode = self._settings.headers
+        if mode == "none":
             return None
+        model = ("edge-rnn-model", self._settings.model.encode())
+        if mode == "model":
+            return [[model]] * chosen.size
         found: list[Headers] = []
         for index in chosen.tolist():
-            headers = self._origin(batch, index)
-            if self._settings.headers == "trace" and batch.headers is not None:
+            headers = [*self._origin(batch, index), model]
+            if mode == "trace" and batch.headers is not None:
                 headers += [header for header in batch.headers[index] if header[0] in TRACE_HEADERS]
             found.append(headers)
         return found
@@ -331,3 +336,8 @@ class Processor:
             values=[self._burial(batch.values[index]) for index in chosen],
             headers=[[("edge-rnn-error", errors[i].encode()[:4096]), *self._origin(batch, i)] for i in chosen],
         )
+
+
+def _bounds(partitions: np.ndarray) -> list[int]:
+    """Where runs of one partition begin, and the end."""
+    return [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), *([partitions.size] if partitions.size else [])]

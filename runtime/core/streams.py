@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 
+from runtime.core.closings import Closings
 from runtime.core.dirty import Change, DirtyQueue
 
 Key = bytes
@@ -13,20 +15,29 @@ Key = bytes
 CLEAN = -1
 """In ``unsaved``: nothing was applied since the last snapshot."""
 
+SLACK = 100
+"""An eviction makes room for one stream in so many more than it has to, so that it pays to look for the oldest."""
+
+_RESTORED = -(2**62)
+_COLUMNS = {"offsets": -1, "timestamps": -1, "unsaved": CLEAN, "_recency": _RESTORED, "_partitions": -1}
+
 
 class StreamTable:
     """Gives each (partition, key) a slot, and keeps per slot what was applied and what is not yet saved.
 
     A slot stays with its stream until the stream ends. Indexed by slot, all int64[capacity]:
     ``offsets``, the last one applied; ``timestamps``, the newest record time in milliseconds since
-    1970; ``unsaved``, the first offset applied since the last snapshot, or `CLEAN`.
+    1970; ``unsaved``, the first offset applied since the last snapshot, or `CLEAN`. ``closings``
+    tells what is over of streams that were evicted.
     """
 
     def __init__(self, capacity: int = 1024) -> None:
-        self.offsets = np.full(capacity, -1, np.int64)
-        self.timestamps = np.full(capacity, -1, np.int64)
-        self.unsaved = np.full(capacity, CLEAN, np.int64)
-        self._partitions = np.full(capacity, -1, np.int32)
+        self.offsets, self.timestamps, self.unsaved, self._recency, self._partitions = (
+            np.full(capacity, empty, np.int64) for empty in _COLUMNS.values()
+        )
+        self.closings = Closings()
+        self._touched = 0
+        self._batch_began = 0
         self._keys: list[Key] = [b""] * capacity
         self._slots: dict[int, dict[Key, int]] = {}
         self._free = list(range(capacity - 1, -1, -1))
@@ -57,44 +68,106 @@ class StreamTable:
         """The slot of each key of a partition, and those slots that are new: their state must be reset."""
         slots = self._slots.setdefault(partition, {})
         found = list(map(slots.get, keys))
-        new: list[int] = []
-        if None in found:
-            for index, slot in enumerate(found):
-                if slot is None:
-                    slot = slots.get(keys[index])
-                    if slot is None:
-                        slot = self._claim(partition, keys[index])
-                        slots[keys[index]] = slot
-                        new.append(slot)
-                    found[index] = slot
-        return found, new  # type: ignore[return-value]
+        if None not in found:
+            return found, []  # type: ignore[return-value]
+        missing = list(dict.fromkeys(key for key, slot in zip(keys, found, strict=True) if slot is None))
+        new = self._claim(partition, missing)
+        slots.update(zip(missing, new, strict=True))
+        return list(map(slots.__getitem__, keys)), new
+
+    def seen(self, partition: int, keys: Sequence[Key]) -> np.ndarray:
+        """Up to which offset each key's records need not be applied again: int64[n], -1 where none was."""
+        slots = np.fromiter(map(self._slots.get(partition, {}).get, keys, repeat(-1)), np.int64, len(keys))
+        offsets = np.where(slots < 0, -1, self.offsets[slots])
+        closed = self.closings.until(partition, keys)
+        return offsets if closed is None else np.maximum(offsets, closed)
+
+    def restore(self, partition: int, keys: Sequence[Key], offsets: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+        """Bring streams back that are as their snapshots say: their slots, int64[n]. A key comes once.
+
+        For evictions they count as touched before all others, in the order of ``timestamps``.
+        """
+        slots = np.asarray(self.take(partition, keys)[0], np.int64)
+        self.offsets[slots] = offsets
+        self.timestamps[slots] = timestamps
+        self._recency[slots] = np.minimum(timestamps, 2**61) + _RESTORED
+        return slots
+
+    def forget(self, partition: int, keys: Iterable[Key]) -> None:
+        """These streams were not to be restored after all."""
+        slots = self._slots.get(partition, {})
+        self.release([slots.pop(key) for key in keys if key in slots])
+
+    def slots_of(self, partition: int) -> np.ndarray:
+        """The slots of a partition's streams, int64[n]."""
+        slots = self._slots.get(partition, {})
+        return np.fromiter(slots.values(), np.int64, len(slots))
 
     def renew(self, slot: int) -> int:
-        """Begin the stream of a slot anew in another slot, which is returned; the old one must be released later."""
+        """Begin the stream of a slot anew in another slot, which is returned; the old one must be released later.
+
+        Where the stream has ended since, the other must be released as well.
+        """
         partition, key = int(self._partitions[slot]), self._keys[slot]
-        fresh = self._slots[partition][key] = self._claim(partition, key)
+        fresh = self._claim(partition, [key])[0]
+        if self._slots[partition].get(key) == slot:
+            self._slots[partition][key] = fresh
         return fresh
 
     def end(self, partition: int, key: Key) -> int | None:
         """End a stream: it gets no more records in its slot, which is returned and must be released later."""
         self._ended.add((partition, key))
+        self.closings.cancel(partition, [key])
         return self._slots.get(partition, {}).pop(key, None)
+
+    def evict(self, most: int, partitions: Collection[int]) -> int:
+        """Close the streams of these partitions that were touched least recently, until ``most`` are left in all.
+
+        Some more go, to make room, but none that the last `touch` touched unless it alone touched
+        more: while other partitions are brought back there may be more than ``most``. Returns how
+        many went. Each begins anew with its next record.
+        """
+        excess = len(self) - most
+        if excess <= 0:
+            return 0
+        slots = np.flatnonzero(np.isin(self._partitions, list(partitions)))
+        recency = self._recency[slots]
+        before = int(np.count_nonzero(recency < self._batch_began))
+        spare = max(0, slots.size - before - most)  # of the last touch, where that alone is too much
+        n = max(min(excess + most // SLACK, before), min(excess, before + spare))
+        if not n:
+            return 0
+        gone = slots[np.argpartition(recency, n - 1)[:n]] if n < slots.size else slots
+        for slot, partition, offset, unsaved in zip(
+            gone.tolist(),
+            self._partitions[gone].tolist(),
+            self.offsets[gone].tolist(),
+            self.unsaved[gone].tolist(),
+            strict=True,
+        ):
+            key = self._keys[slot]
+            del self._slots[partition][key]
+            self.closings.add(partition, key, offset, None if unsaved == CLEAN else unsaved)
+        self.release(gone.tolist())
+        return n
 
     def release(self, slots: Iterable[int]) -> None:
         """Give slots of ended streams back."""
-        for slot in slots:
-            self.offsets[slot] = -1
-            self.timestamps[slot] = -1
-            self.unsaved[slot] = CLEAN
-            self._partitions[slot] = -1
+        gone = list(slots)
+        if not gone:
+            return
+        for name, empty in _COLUMNS.items():
+            getattr(self, name)[gone] = empty
+        for slot in gone:
             self._keys[slot] = b""
-            self._free.append(slot)
+        self._free += gone
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget every stream of these partitions, as if never seen."""
         for partition in partitions:
             self.release(self._slots.pop(partition, {}).values())
             self._dirty.pop(partition, None)
+            self.closings.drop(partition)
             self._ended = {stream for stream in self._ended if stream[0] != partition}
 
     def touch(self, slots: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray, now_s: float) -> None:
@@ -102,10 +175,15 @@ class StreamTable:
         clean = np.flatnonzero(self.unsaved[slots] == CLEAN)
         if clean.size:
             _, first = np.unique(slots[clean], return_index=True)
-            for index in clean[np.sort(first)].tolist():
-                slot, offset = int(slots[index]), int(offsets[index])
-                self.unsaved[slot] = offset
-                self._queue(int(self._partitions[slot])).add(Change(slot, offset, now_s))
+            firsts = clean[np.sort(first)]
+            changed, since = slots[firsts], offsets[firsts].astype(np.int64)
+            self.unsaved[changed] = since
+            owners = self._partitions[changed]
+            for partition in np.unique(owners).tolist():
+                mine = owners == partition
+                self._queue(partition).add(changed[mine], since[mine], now_s)
+        self._batch_began, self._touched = self._touched, self._touched + slots.size
+        self._recency[slots] = np.arange(self._batch_began, self._touched)
         self.offsets[slots] = offsets
         np.maximum.at(self.timestamps, slots, timestamps)
 
@@ -131,6 +209,9 @@ class StreamTable:
     def saved(self, slots: np.ndarray) -> None:
         """These slots' snapshots are about to commit; if that fails, all their partitions must be dropped."""
         self.unsaved[slots] = CLEAN
+        if self.closings:
+            for slot, partition in zip(slots.tolist(), self._partitions[slots].tolist(), strict=True):
+                self.closings.cancel(partition, [self._keys[slot]])
 
     def ended(self) -> list[tuple[int, Key]]:
         """Streams that ended since `forget_ended`, also those that have begun anew: what was saved of them is void."""
@@ -143,25 +224,26 @@ class StreamTable:
     def _queue(self, partition: int) -> DirtyQueue:
         if partition not in self._dirty:
 
-            def holds(change: Change) -> bool:
-                return bool(self.unsaved[change.slot] == change.offset and self._partitions[change.slot] == partition)
+            def holds(slots: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+                return np.asarray((self.unsaved[slots] == offsets) & (self._partitions[slots] == partition))
 
             self._dirty[partition] = DirtyQueue(holds)
         return self._dirty[partition]
 
-    def _claim(self, partition: int, key: Key) -> int:
-        if not self._free:
+    def _claim(self, partition: int, keys: Sequence[Key]) -> list[int]:
+        n = len(keys)
+        while len(self._free) < n:
             self._grow()
-        slot = self._free.pop()
-        self._partitions[slot] = partition
-        self._keys[slot] = key
-        return slot
+        slots = self._free[: -n - 1 : -1]
+        del self._free[-n:]
+        self._partitions[slots] = partition
+        for slot, key in zip(slots, keys, strict=True):
+            self._keys[slot] = key
+        return slots
 
     def _grow(self) -> None:
         old = self.capacity
-        self._free.extend(range(2 * old - 1, old - 1, -1))
+        self._free[:0] = range(2 * old - 1, old - 1, -1)
         self._keys.extend([b""] * old)
-        self.offsets = np.concatenate([self.offsets, np.full(old, -1, np.int64)])
-        self.timestamps = np.concatenate([self.timestamps, np.full(old, -1, np.int64)])
-        self.unsaved = np.concatenate([self.unsaved, np.full(old, CLEAN, np.int64)])
-        self._partitions = np.concatenate([self._partitions, np.full(old, -1, np.int32)])
+        for name, empty in _COLUMNS.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, np.int64)]))

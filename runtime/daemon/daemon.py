@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_rnn.contract.errors import CommitAborted, EngineError
+from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, EngineError
 from runtime.checkpoint.checkpoint import Checkpoint
-from runtime.checkpoint.recovery import Recovered, Recovery
+from runtime.checkpoint.recovered import Recovered
+from runtime.checkpoint.recovery import Recovery
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.processor import Processor
 from runtime.observe.metrics import Metrics
@@ -33,8 +34,12 @@ IDLE_POLL_S = 0.2
 FAILURES_IN_A_ROW = 5
 """Recoveries without a commit between them after which the daemon gives up."""
 
+PATIENCE_S = 120.0
+"""Aborted commits, which a broker in trouble may cause, are put up with for at least so long."""
+
 RETRY_PAUSE_S = 0.5
-"""Pause before the second and each further recovery in a row."""
+MOST_PAUSE_S = 5.0
+"""Pause before the second recovery in a row; each further one waits longer, up to so long."""
 
 OBSERVE_INTERVAL_S = 1.0
 
@@ -47,12 +52,14 @@ def ignore(_name: str) -> None:
 class LoopSettings:
     """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
 
-    A replay longer than ``max_replay_records`` of a partition's offsets is warned of.
+    A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
+    ``max_streams`` those touched least recently are evicted.
     """
 
     commit_interval_s: float = 0.1
     max_records: int = 4096
     max_replay_records: int = 10_000_000
+    max_streams: int | None = None
     leave: bool = False
     dead_letters: bool = False
 
@@ -80,12 +87,14 @@ class Daemon:
         self._passing = passing
         self._assigned: set[int] = set()
         self._recovering: dict[int, tuple[float, Generator[None, None, Recovered]]] = {}
-        self._replaying: dict[int, int] = {}
+        self._replaying: dict[int, Recovered] = {}
         self._serving: set[int] = set()
         self._positions: dict[int, int] = {}
         self._epoch_began: float | None = None
         self._epoch_timestamps: list[np.ndarray] = []
         self._failures = 0
+        self._failing_since = 0.0
+        self._broken = False
         self._next_observed = 0.0
         self.beat = time.monotonic()
 
@@ -101,17 +110,23 @@ class Daemon:
         """Serve until ``stop`` is set, then drain: what was polled is committed before this returns.
 
         Raises `Fenced` when another member took this one's place, `StateError` when states and
-        offsets do not fit together, `EngineError` or `CommitAborted` after repeated failures.
+        offsets do not fit together, `EngineError` or `CommitAborted` after repeated failures, and
+        `BrokerUnreachable` when there was no broker at the start.
         """
         self._transport.open(self)
+        self._processor.same_partitions = self._transport.input_partitions == self._transport.output_partitions
         try:
             while not stop.is_set():
                 self.beat = time.monotonic()
                 try:
+                    if self._broken:
+                        self._abort()
                     self._recover()
                     self._turn()
                 except (CommitAborted, EngineError) as error:
                     self._start_over(error, stop)
+                except BrokerUnreachable as error:
+                    self._wait_for_broker(error, stop)
             self._drain()
         finally:
             self._transport.close(leave=self._settings.leave)
@@ -129,9 +144,9 @@ class Daemon:
         try:
             if self._serving:
                 self._commit(last=True)
-        except CommitAborted as error:
+        except (CommitAborted, BrokerUnreachable) as error:
             log.warning("the commit before a revoke failed", extra={"error": str(error)})
-            self._abort()
+            self._broken = True
         self._passing("revoked")
         self._forget(partitions)
 
@@ -139,7 +154,7 @@ class Daemon:
         """Already another member's: the epoch holds work of theirs and cannot be committed."""
         log.warning("partitions lost", extra={"partitions": sorted(partitions)})
         if self._epoch_began is not None:
-            self._abort()
+            self._broken = True
         self._forget(partitions)
 
     # The loop's parts.
@@ -149,7 +164,9 @@ class Daemon:
         busy = self._epoch_began is not None or self._assigned or self._recovering
         batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
-        if len(batch):
+        if self._broken:  # partitions went away in the poll, and the epoch with them
+            return
+        if batch.positions:
             self._apply(batch)
         now = time.monotonic()
         began = self._epoch_began
@@ -162,10 +179,14 @@ class Daemon:
 
     def _apply(self, batch: RecordBatch) -> None:
         if not self._serving.issuperset(batch.positions):  # partitions that went away inside the poll
-            batch = self._picked(batch, np.isin(batch.partitions, list(self._serving)))
+            still_ours = np.isin(batch.partitions, list(self._serving))
+            batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
         if self._replaying:
             batch = self._replay(batch)
         if not len(batch):
+            self._positions.update(
+                batch.positions
+            )  # past markers: worth a place in the next commit, not one of its own
             return
         now = time.monotonic()
         self._epoch_began = self._epoch_began or now
@@ -177,20 +198,26 @@ class Daemon:
             self._bury(processed.dead_letters, processed.errors)
         self._passing("sent")
         self._positions.update(batch.positions)
+        for partition in batch.positions:
+            mine = batch.timestamps[batch.partitions == partition]
+            if mine.size:
+                self._checkpoint.seen(partition, int(mine.max()))
         self._epoch_timestamps.append(batch.timestamps)
+        if self._settings.max_streams is not None and len(self._processor.streams) > self._settings.max_streams:
+            self._metrics.evicted(self._checkpoint.evict(self._settings.max_streams))
         self._metrics.applied(len(batch), len(processed.outputs), len(processed.errors), processed.steps)
 
     def _replay(self, batch: RecordBatch) -> RecordBatch:
         """Apply what lies before each partition's committed offset without emitting; returns the rest."""
         until = np.zeros(len(batch), np.int64)
-        for partition, offset in self._replaying.items():
-            until[batch.partitions == partition] = offset
+        for partition, recovered in self._replaying.items():
+            until[batch.partitions == partition] = recovered.offset
         again = batch.offsets < until
         if again.any():
             self._metrics.replayed(self._processor.replay(self._picked(batch, again), time.monotonic()))
-        for partition, offset in list(self._replaying.items()):
-            if batch.positions.get(partition, -1) >= offset:
-                self._live(partition, offset)
+        for partition, recovered in list(self._replaying.items()):
+            if batch.positions.get(partition, -1) >= recovered.offset:
+                self._live(partition, recovered)
         rest = self._picked(batch, ~again)
         # A partition that is still replaying takes no part in offset commits.
         return RecordBatch(
@@ -263,37 +290,49 @@ class Daemon:
             },
         )
         if recovered.replay_from < recovered.offset:
-            self._replaying[partition] = recovered.offset
+            self._replaying[partition] = recovered
         else:
-            self._live(partition, recovered.offset, recovered.obsolete)
+            self._live(partition, recovered)
+
+    def _live(self, partition: int, recovered: Recovered) -> None:
+        """From this offset on the partition's records have outputs, and its states are saved and committed."""
+        self._replaying.pop(partition, None)
+        self._checkpoint.begin(partition, recovered)
         if recovered.anew:
             self._positions[partition] = recovered.offset
             self._epoch_began = self._epoch_began or time.monotonic()
-
-    def _live(self, partition: int, offset: int, obsolete: Sequence[bytes] = ()) -> None:
-        """From this offset on the partition's records have outputs, and its states are saved and committed."""
-        self._replaying.pop(partition, None)
-        self._checkpoint.begin(partition, offset, obsolete)
         log.info("partition ready", extra={"partition": partition, "streams": self._processor.streams.live(partition)})
 
     def _start_over(self, error: Exception, stop: threading.Event) -> None:
         """Every failure's path: nothing of the epoch stays; all partitions recover from their committed offsets."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since if self._failures else now
         self._failures += 1
         self._metrics.failed()
-        if self._failures >= FAILURES_IN_A_ROW:
+        patience_s = 0.0 if isinstance(error, EngineError) else PATIENCE_S
+        if self._failures >= FAILURES_IN_A_ROW and now - self._failing_since >= patience_s:
             raise error
         log.warning("epoch failed, recovering", extra={"error": str(error), "failures": self._failures})
-        self._abort()
+        self._broken = True
         if self._failures > 1:
-            stop.wait(RETRY_PAUSE_S)
+            stop.wait(min(RETRY_PAUSE_S * (self._failures - 1), MOST_PAUSE_S))
+
+    def _wait_for_broker(self, error: BrokerUnreachable, stop: threading.Event) -> None:
+        """A broker that is away is waited for, however long; then all recovers as after any failure."""
+        log.warning("waiting for the broker", extra={"error": str(error)})
+        self._broken = True
+        stop.wait(RETRY_PAUSE_S)
 
     def _abort(self) -> None:
+        self._broken = True
         self._transport.abort()
+        self._broken = False
         self._end_epoch()
         served = sorted(self._serving)
         self._checkpoint.drop(served)
-        self._assigned.update(served)
+        self._assigned.update(served, self._recovering)
         self._serving.clear()
+        self._recovering.clear()
         self._replaying.clear()
 
     def _forget(self, partitions: Sequence[int]) -> None:
@@ -307,9 +346,12 @@ class Daemon:
 
     def _drain(self) -> None:
         """Commit what was applied. A failure here loses nothing: the next start goes on from the last commit."""
+        if self._broken:
+            log.warning("stopped without a last commit; the next start repeats what was open")
+            return
         try:
             self._commit(last=True)
-        except CommitAborted as error:
+        except (CommitAborted, BrokerUnreachable) as error:
             log.warning("the last commit failed; the next start repeats it", extra={"error": str(error)})
         else:
             log.info("drained and committed")

@@ -15,7 +15,6 @@ from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.fingerprint import state_fingerprint
 from edge_rnn.contract.verification import check_golden
 from runtime.checkpoint.checkpoint import Checkpoint
-from runtime.checkpoint.policy import RecoveryPolicy
 from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
@@ -24,6 +23,7 @@ from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
+from runtime.daemon.watchdog import Watchdog
 from runtime.engines.cpu import open_cpu_engine
 from runtime.observe.http import ObserveServer
 from runtime.observe.metrics import Metrics
@@ -41,6 +41,9 @@ FRAME_BYTES = 1024
 
 STUCK_S = 120.0
 """A loop that has not turned for this long is reported unhealthy."""
+
+MAX_POLL_INTERVAL_MS = 300_000
+"""Kafka's default: a member that has not polled for so long has left its group."""
 
 
 def serve(bundle_path: Path, settings: RunSettings) -> None:
@@ -73,6 +76,9 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
+        limit_ms = settings.kafka.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
+        watchdog = Watchdog(lambda: daemon.beat, float(str(limit_ms)) / 1000)
+        stack.callback(watchdog.stop)
         log.info(
             "starting",
             extra={
@@ -91,27 +97,33 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
 def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
-    engine = open_cpu_engine(bundle, threads=settings.threads)
+    engine = open_cpu_engine(
+        bundle, threads=settings.threads, folder=None if settings.arena_dir is None else Path(settings.arena_dir)
+    )
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
     encoder = make_encoder(settings.output_codec or settings.codec, manifest)
+    fingerprint = state_fingerprint(manifest, settings.replay_settings)
     processor = Processor(
         TimedEngine(engine, metrics),
         decoder,
         encoder,
-        ProcessorSettings(topic=settings.input, headers=settings.headers, null_key=settings.null_key, limits=limits),
+        ProcessorSettings(
+            topic=settings.input,
+            model=f"{manifest.name}@{fingerprint.hex()}",
+            headers=settings.header_mode,
+            null_key=settings.null_key,
+            idle_reset_ms=settings.idle_reset_ms,
+            max_output_bytes=_max_output_bytes(settings),
+            limits=limits,
+        ),
     )
-    fingerprint = state_fingerprint(manifest, settings.replay_settings)
     passing = fail_points()
-    checkpoint = Checkpoint(processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing)
-    policy = RecoveryPolicy(
-        start=settings.from_,
-        on_new_model=settings.on_new_model,
-        on_moved_offsets=settings.on_moved_offsets,
-        on_lost_input=settings.on_lost_input,
+    checkpoint = Checkpoint(
+        processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery
     )
-    recovery = Recovery(processor, transport, fingerprint, policy, manifest.state_bytes)
+    recovery = Recovery(processor, transport, fingerprint, settings.recovery, manifest.state_bytes)
     return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
 
 
@@ -127,6 +139,9 @@ def _member(settings: RunSettings, group: str, instance: str) -> MemberSettings:
         client=settings.client,
         startup_timeout_s=settings.startup_timeout_s,
         properties=settings.kafka,
+        replays=settings.replays,
+        follows_growth=settings.on_moved_offsets == "reset",
+        delivery=settings.delivery,
     )
 
 
@@ -154,10 +169,13 @@ def _loop(settings: RunSettings) -> LoopSettings:
         raise UsageError(f"--startup-timeout is {settings.startup_timeout!r}, expected more than 0")
     if settings.max_records < 1:
         raise UsageError(f"--max-records is {settings.max_records}, expected at least 1")
+    if settings.max_streams is not None and settings.max_streams < 1:
+        raise UsageError(f"--max-streams is {settings.max_streams}, expected at least 1")
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
         max_replay_records=settings.max_replay,
+        max_streams=settings.max_streams,
         leave=settings.leave,
         dead_letters=settings.dead_letter is not None,
     )

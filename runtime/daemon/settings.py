@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
+from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.units import parse_duration, parse_size
-from runtime.checkpoint.policy import SnapshotPolicy
+from runtime.checkpoint.policy import NewModel, RecoveryPolicy, SnapshotPolicy
+from runtime.core.processor import HeaderMode
+from runtime.transports.protocol import Delivery
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +34,16 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_budget: str | None = None
     max_replay: int = 10_000_000
     idle_reset: str | None = None
+    max_streams: int | None = None
+    arena_dir: str | None = None
     startup_timeout: str = "20s"
     max_records: int = 4096
     max_chunk: int = 64
     threads: int = 1
-    headers: Literal["none", "origin", "trace"] = "none"
+    headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
-    on_new_model: Literal["fail", "reset"] = "fail"
+    delivery: Delivery = "exactly-once"
+    on_new_model: str = "fail"
     on_moved_offsets: Literal["fail", "reset"] = "fail"
     on_lost_input: Literal["fail", "reset"] = "fail"
     leave: bool = False
@@ -58,6 +64,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         return SnapshotPolicy(parse_duration(self.snapshot_interval, "--snapshot-interval"), budget)
 
     @property
+    def replays(self) -> bool:
+        """Whether a start may need input again that was read before."""
+        return self.snapshots.interval_s > 0 or self.delivery != "exactly-once"
+
+    @property
     def idle_reset_ms(self) -> int | None:
         """The silence after which a stream begins anew, in milliseconds."""
         return None if self.idle_reset is None else round(1000 * parse_duration(self.idle_reset, "--idle-reset"))
@@ -66,6 +77,26 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     def startup_timeout_s(self) -> float:
         """How long the broker may take to answer at start, in seconds."""
         return parse_duration(self.startup_timeout, "--startup-timeout")
+
+    @property
+    def recovery(self) -> RecoveryPolicy:
+        """What to do where state and offsets do not fit together. Raises `UsageError`."""
+        answer, _, duration = self.on_new_model.partition("=")
+        if answer not in ("fail", "reset", "warmup") or (answer == "warmup") != bool(duration):
+            raise UsageError(f"--on-new-model is {self.on_new_model!r}, expected fail, reset or warmup=DURATION")
+        warmup_s = parse_duration(duration, "--on-new-model warmup") if duration else 0.0
+        return RecoveryPolicy(
+            start=self.from_,
+            on_new_model=cast(NewModel, answer),
+            warmup_ms=round(1000 * warmup_s),
+            on_moved_offsets=self.on_moved_offsets,
+            on_lost_input=self.on_lost_input,
+        )
+
+    @property
+    def header_mode(self) -> HeaderMode:
+        """Which headers outputs have: where models may follow one another, at least which one made it."""
+        return self.headers or ("none" if self.on_new_model == "fail" else "model")
 
     @property
     def replay_settings(self) -> dict[str, str]:

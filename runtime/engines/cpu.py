@@ -1,25 +1,27 @@
-"""ONNX Runtime on the CPU, states in main memory."""
+"""ONNX Runtime on the CPU, states in main memory or in mapped files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
-from runtime.core.arena import Arena
+from runtime.core.arena import Arena, Rows, in_memory
+from runtime.engines.scratch import ScratchFiles
 
 
 class CpuEngine:
     """The step graph on ONNX Runtime's CPU provider; see `runtime.engines.protocol.Engine`."""
 
-    def __init__(self, step: StepGraph, first: Sequence[np.ndarray]) -> None:
-        """``first``: one stream's first value of each state, ``[*row]``."""
+    def __init__(self, step: StepGraph, first: Sequence[np.ndarray], rows: Rows = in_memory) -> None:
+        """``first``: one stream's first value of each state, ``[*row]``; ``rows``: where the states are kept."""
         self.manifest = step.manifest
         self.step = step
-        self._arena = Arena(step.manifest.states, first)
+        self._arena = Arena(step.manifest.states, first, rows=rows)
 
     def grow(self, capacity: int) -> None:
         """Make room for at least ``capacity`` streams."""
@@ -61,10 +63,14 @@ class CpuEngine:
         self._arena.write(slots, rows)
 
 
-def open_cpu_engine(bundle: Bundle, *, threads: int = 1) -> CpuEngine:
-    """Open a bundle on the CPU. Raises `EngineError`, `MissingDependency`."""
+def open_cpu_engine(bundle: Bundle, *, threads: int = 1, folder: Path | None = None) -> CpuEngine:
+    """Open a bundle on the CPU; its states are kept in files of ``folder``, if given.
+
+    Raises `EngineError`, `MissingDependency`, `UsageError` for a folder that does not do.
+    """
     first = [bundle.initial_state(spec) for spec in bundle.manifest.states]
-    return CpuEngine(open_step_graph(bundle, threads=threads), first)
+    rows = in_memory if folder is None else ScratchFiles(folder)
+    return CpuEngine(open_step_graph(bundle, threads=threads), first, rows)
 
 
 def _all_finite(arrays: Sequence[np.ndarray]) -> bool:

@@ -35,6 +35,7 @@ class Metrics:
             "Offsets of one partition that a crash now would replay",
             registry=registry,
         )
+        self._evicted = Counter("edge_rnn_evicted_streams", "Streams evicted, beyond --max-streams", registry=registry)
         self._restores = Counter("edge_rnn_restores", "Partitions recovered", registry=registry)
         self._restored_streams = Counter("edge_rnn_restored_streams", "Streams restored", registry=registry)
         self._streams = Gauge("edge_rnn_streams", "Streams that have a state", registry=registry)
@@ -86,6 +87,10 @@ class Metrics:
         self._restores.inc()
         self._restored_streams.inc(streams)
         self._restore.observe(seconds)
+
+    def evicted(self, streams: int) -> None:
+        """Streams made room for others."""
+        self._evicted.inc(streams)
 
     def failed(self) -> None:
         """An epoch failed."""

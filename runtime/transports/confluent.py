@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -19,18 +19,21 @@ from runtime.transports.confluent_clients import (
     checked,
     consumer,
     producer,
-    read_to,
     to_batch,
 )
+from runtime.transports.confluent_close import CLOSE_S, close_within
 from runtime.transports.confluent_produce import produce
-from runtime.transports.kafka_member import COMMIT_DEADLINE_S, KafkaMember, log, unreachable_text
+from runtime.transports.confluent_reader import ConfluentReader
+from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, KafkaMember, log, unreachable_text
+from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
 from runtime.transports.protocol import MemberSettings, Position
 
 POLL_SLICE_S = 0.1
 COMMIT_SLICE_S = 10.0
-CLOSE_S = 5.0
 STUCK_S = 5.0
+SETTLE_S = 60.0
+SETTLE_LOOK_S = 0.02
 
 
 class ConfluentTransport(KafkaMember):
@@ -41,6 +44,9 @@ class ConfluentTransport(KafkaMember):
         self._properties = checked(settings.properties)
         self._consumer: Any = None
         self._producer: Any = None
+        self._admin: ConfluentAdmin | None = None
+        self._restores = Restores(self._make_reader)
+        self._joined = threading.Event()
         self._stuck = False
 
     def connect(self) -> None:
@@ -48,7 +54,11 @@ class ConfluentTransport(KafkaMember):
         deadline = time.monotonic() + settings.startup_timeout_s
         self._admin = ConfluentAdmin(settings.broker, self._properties, settings.startup_timeout_s)
         self.counts = prepare_topics(self._admin, settings)
-        self._make_producer(deadline - time.monotonic())
+        self._make_producer(max(1.0, deadline - time.monotonic()))
+        self._join()
+
+    def _join(self) -> None:
+        settings = self.settings
         self._consumer = consumer(
             settings.broker,
             self._properties,
@@ -56,17 +66,48 @@ class ConfluentTransport(KafkaMember):
             group_instance_id=settings.instance,
             enable_auto_commit=False,
             enable_auto_offset_store=False,
+            enable_partition_eof=True,
+            fetch_wait_max_ms=100,  # a partition that is newly served waits for a fetch under way
             isolation_level="read_committed",
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
             queued_max_messages_kbytes=16_384,
+            queued_min_messages=20_000,  # a partition; the kilobytes above do not count what each message costs beside
+            fetch_queue_backoff_ms=10,  # its 1 s leaves a replay (or a fast model) waiting for records that are there
+            topic_metadata_refresh_interval_ms=METADATA_MS,
         )
+        self._joined = joined = threading.Event()
+
+        def on_assign(client: Any, places: list[TopicPartition]) -> None:
+            joined.set()
+            self._on_assign(client, places)
+
+        def gone(client: Any, places: list[TopicPartition], lost: bool) -> None:
+            joined.clear()  # it joins again at once
+            if client is self._consumer:
+                self.gives_up([each.partition for each in places], lost=lost)
+
         self._consumer.subscribe(
             [settings.input],
-            on_assign=self._on_assign,
-            on_revoke=lambda _, places: self.gives_up([each.partition for each in places], lost=False),
-            on_lost=lambda _, places: self.gives_up([each.partition for each in places], lost=True),
+            on_assign=on_assign,
+            on_revoke=lambda client, places: gone(client, places, False),
+            on_lost=lambda client, places: gone(client, places, True),
         )
+
+    def _drop_consumer(self) -> None:
+        """Destroy the consumer once it has joined: see `close_within` for why not before."""
+        joined, clients = self._joined, [self._consumer]
+        self._consumer = None
+
+        def settle(client: Any) -> None:
+            deadline = time.monotonic() + SETTLE_S
+            errors = [message.error() for message in client.consume(1, 0)]
+            while not joined.is_set() and time.monotonic() < deadline:
+                if any(error is not None and error.fatal() for error in errors):
+                    return
+                errors = [message.error() for message in client.consume(1, SETTLE_LOOK_S)]
+
+        close_within(clients, settle=settle)
 
     def _make_producer(self, timeout_s: float) -> None:
         settings = self.settings
@@ -77,34 +118,45 @@ class ConfluentTransport(KafkaMember):
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             partitioner="murmur2_random",
             linger_ms=5,
-            queue_buffering_max_messages=100_000,
-            queue_buffering_max_kbytes=32_768,
+            queue_buffering_max_messages=50_000,
+            queue_buffering_max_kbytes=16_384,
             delivery_report_only_error=True,
         )
         self._retry("init_transactions", timeout_s)
 
     def renew_producer(self) -> None:
-        if not self._stuck:
-            self._producer.purge()
-        self._stuck = False
+        self._drop_producer()
         self._make_producer(COMMIT_DEADLINE_S)
 
-    def is_member(self) -> bool:
-        known = self._admin.member_id(self.settings.group, self.settings.instance)
-        return known is not None and known == str(self._consumer.memberid())
+    def _drop_producer(self) -> None:
+        gone, self._producer = [self._producer], None
+        if not self._stuck:
+            gone[0].purge()
+        self._stuck = False
+        close_within(gone)
+
+    def renew_consumer(self) -> None:
+        self._drop_consumer()
+        self._join()
+
+    def member_id(self) -> str | None:
+        return None if self._consumer is None else str(self._consumer.memberid())
 
     def _on_assign(self, client: Any, places: list[TopicPartition]) -> None:
         # A number, not OFFSET_END: librdkafka would look the end up, and an answer that comes late (seen on a
-        # broker just started) overrides the seek of `serve`, so that the partition gives nothing for ever.
+        # broker just started) overrides the offset of `serve`, so that the partition gives nothing for ever.
         client.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in places])
         client.pause(places)
-        self.gained([each.partition for each in places])
+        if client is self._consumer:
+            self.gained([each.partition for each in places])
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
         deadline = time.monotonic() + timeout_s
         self._producer.poll(0)
+        if self._expelled is not None:
+            self.expelled(self._expelled)
         while True:
             messages = self._consumer.consume(max_records, 0)
             if not messages:
@@ -112,24 +164,27 @@ class ConfluentTransport(KafkaMember):
                 if messages and max_records > 1:
                     messages += self._consumer.consume(max_records - 1, 0)
             good = [message for message in messages if message.error() is None]
+            ends: dict[int, int] = {}
             for message in messages if len(good) < len(messages) else ():
                 if message.error() is not None:
-                    self._take_error(message)
+                    self._take_error(message, ends)
             news = self.tell()
             if any(message.partition() not in self.next for message in good):  # went in the middle of this poll
                 good = [message for message in good if message.partition() in self.next]
-            if good or news or time.monotonic() >= deadline:
-                positions = {message.partition(): message.offset() + 1 for message in good}
-                self.next.update(positions)
+            reached = {message.partition(): message.offset() + 1 for message in good}
+            positions = self.advance(reached, ends)
+            if positions or news or time.monotonic() >= deadline:
                 return to_batch(good, positions)
 
-    def _take_error(self, message: Any) -> None:
+    def _take_error(self, message: Any, ends: dict[int, int]) -> None:
         error = message.error()
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+        if error.code() == KafkaError._PARTITION_EOF:
+            ends[message.partition()] = message.offset()
+        elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
             if message.partition() in self.next:
                 self.astray(message.partition())
         elif error.fatal() or error.code() in FENCED or error.code() == KafkaError._FATAL:
-            raise self.fence(error.str())
+            self.expelled(error.str())
         elif error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
             raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error.str()}")
         else:
@@ -143,11 +198,10 @@ class ConfluentTransport(KafkaMember):
 
     def seek(self, partition: int, offset: int) -> None:
         place = self._place(partition, offset)
-        try:
-            self._consumer.seek(place)
-        except KafkaException:  # refused where the fetch ended in an error, as after an offset that is not held
-            self._consumer.incremental_unassign([place])
-            self._consumer.incremental_assign([place])
+        # Not `seek`: it is refused where the fetch ended in an error, and a partition that was paused and sought may
+        # give nothing for a second, until librdkafka's thread looks again.
+        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_assign([place])
         self._consumer.resume([place])
 
     def committed(self, partition: int) -> Position | None:
@@ -157,8 +211,13 @@ class ConfluentTransport(KafkaMember):
         return None if found.offset < 0 else Position(found.offset, found.metadata or "")
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(self._place(partition), timeout=5.0))
-        return low, high
+        assert self._admin is not None
+        return self._admin.bounds(self.settings.input, [partition])[partition]
+
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        assert self._admin is not None
+        found = self._admin.offset_at(self.settings.input, partition, timestamp_ms)
+        return self.bounds(partition)[1] if found < 0 else found
 
     def _ask(self, question: Any) -> Any:
         """Ask the broker, again while it is away. Raises `BrokerUnreachable` at the start-up time-out."""
@@ -167,8 +226,6 @@ class ConfluentTransport(KafkaMember):
             try:
                 return question()
             except KafkaException as error:
-                with contextlib.suppress(KafkaException):
-                    self._consumer.list_topics(self.settings.input, timeout=1.0)  # who leads may have changed
                 if time.monotonic() > deadline:
                     reason = error.args[0].name()
                     text = unreachable_text(self.settings.broker, self.settings.startup_timeout_s, reason)
@@ -176,13 +233,13 @@ class ConfluentTransport(KafkaMember):
                 time.sleep(0.05)
 
     def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        topic = self.settings.state_topic
-        ends = self._admin.ends(topic, [partition])
-        return self._restore(topic, partition, ends)
+        assert self._admin is not None
+        end = self._admin.ends(self.settings.state_topic, [partition])[partition]
+        pages = self._restores.restore(partition, end)
+        return (([each.key() or b"" for each in page], [each.value() or b"" for each in page]) for page in pages)
 
-    def _restore(self, topic: str, partition: int, ends: dict[int, int]) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        for page in read_to(self.settings.broker, self._properties, topic, {partition: 0}, ends):
-            yield [message.key() or b"" for message in page], [message.value() or b"" for message in page]
+    def _make_reader(self) -> PartitionReader:
+        return ConfluentReader(self.settings.broker, self._properties, self.settings.state_topic)
 
     def lag(self) -> dict[int, int]:
         found = {}
@@ -237,54 +294,54 @@ class ConfluentTransport(KafkaMember):
     def _limited(self, call: Any, *arguments: Any) -> None:
         """Make a call on a thread of its own: some of librdkafka's outlast their own time limit, even for ever."""
         done: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(call(*arguments))
-            except BaseException as error:
-                done.set_exception(error)
-
-        threading.Thread(target=run, name="edge-rnn-transaction", daemon=True).start()
+        name = call.__name__
+        threading.Thread(target=_run, args=(done, call, arguments), name="edge-rnn-transaction", daemon=True).start()
+        del call  # no reference to the client may stay in the traceback of what is raised here: see `close_within`
         try:
             done.result(arguments[-1] + STUCK_S)
         except TimeoutError as error:
             self._stuck = self._renew = True
             raise CommitAborted(
-                f"librdkafka's {call.__name__} does not return; what became of the transaction is read from the broker"
+                f"librdkafka's {name} does not return; what became of the transaction is read from the broker"
             ) from error
 
     def _explain(self, failure: KafkaException) -> TransportError:
+        traceback.clear_frames(failure.__traceback__)  # they refer to the client: see `close_within`
         error = failure.args[0]
         if error.code() in FENCED and (error.fatal() or error.code() != KafkaError.INVALID_PRODUCER_EPOCH):
-            return self.fenced_or_late(error.str())
+            return self.refused(error.str())
         if error.fatal():
             if "fenced" in error.str().lower():
-                return self.fenced_or_late(error.str())
+                return self.refused(error.str())
             # This producer is of no more use. So it is after an abort before the broker knew of the transaction
             # (seen as INVALID_TXN_STATE). What is committed is read from the broker before anything is sent again.
             self._renew = True
         return CommitAborted(f"the transaction of group {self.settings.group!r} failed: {error.str()}")
 
     def close(self, *, leave: bool = False) -> None:
-        self._closing = True
+        self._closing.set()
+        self._group.close()
         if self._producer is not None:
             if self._begun and self._fenced is None and not self._stuck:
                 try:
                     self._limited(self._producer.abort_transaction, CLOSE_S)
                 except (KafkaException, CommitAborted) as error:
                     log.debug("abort at the end: %s", error)
-            if not self._stuck:
-                self._producer.purge()
-            self._producer = None
+            self._drop_producer()
+        self._restores.close()
         if self._consumer is not None:
-            # On a thread of its own: it has been seen not to return. The group expects a static member back anyway.
-            closing = threading.Thread(target=self._consumer.close, name="edge-rnn-close", daemon=True)
-            closing.start()
-            closing.join(CLOSE_S)
-            if closing.is_alive():
-                log.warning("librdkafka's consumer does not close within %g s; left to the end of the process", CLOSE_S)
-            self._consumer = None
+            self._drop_consumer()
             if leave:
                 from runtime.transports.kafka_leave import leave_group
 
                 leave_group(self.settings)
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+
+def _run(done: Future[None], call: Any, arguments: tuple[Any, ...]) -> None:
+    try:
+        done.set_result(call(*arguments))
+    except BaseException as error:
+        done.set_exception(error)

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
-from edge_rnn.contract.errors import BrokerUnreachable, TransportError
+from edge_rnn.contract.errors import TransportError
 from runtime.core.batch import Outgoing, RecordBatch
-from runtime.transports.confluent_clients import ConfluentAdmin, checked, consumer, producer, read_to, to_batch
+from runtime.transports.confluent_clients import ConfluentAdmin, checked, producer, to_batch
+from runtime.transports.confluent_close import close_within
 from runtime.transports.confluent_produce import produce
-from runtime.transports.kafka_member import unreachable_text
+from runtime.transports.confluent_reader import ConfluentReader
+from runtime.transports.kafka_reader import read_to
 from runtime.transports.kafka_topics import create_topic
 from runtime.transports.names import missing_topic
+
+ACKNOWLEDGE_S = 60.0
+FLUSH_SLICE_S = 1.0
 
 
 class ConfluentBroker:
@@ -28,7 +33,6 @@ class ConfluentBroker:
         self._properties = checked(properties or {})
         self._admin = ConfluentAdmin(url, self._properties, startup_timeout_s)
         self._producer: Any = None
-        self._watcher: Any = None
         self._failed: KafkaError | None = None
 
     def create_topic(self, name: str, partitions: int) -> None:
@@ -47,6 +51,7 @@ class ConfluentBroker:
                 enable_idempotence=True,
                 partitioner="murmur2_random",
                 linger_ms=5,
+                message_timeout_ms=int(ACKNOWLEDGE_S * 1000),
                 delivery_report_only_error=True,
                 on_delivery=self._delivered,
             )
@@ -55,7 +60,10 @@ class ConfluentBroker:
             produce(self._producer, topic, records)
         except KafkaException as error:
             raise TransportError(f"cannot write to {topic!r} on {self._url}: {error.args[0].str()}") from error
-        self._producer.flush()
+        deadline = time.monotonic() + ACKNOWLEDGE_S + FLUSH_SLICE_S
+        while left := self._producer.flush(FLUSH_SLICE_S):
+            if time.monotonic() > deadline:
+                raise TransportError(f"{left} records for {topic!r} are not acknowledged by {self._url}")
         if self._failed is not None:
             raise TransportError(f"cannot write to {topic!r} on {self._url}: {self._failed.str()}")
 
@@ -69,28 +77,18 @@ class ConfluentBroker:
             raise missing_topic(topic, self._url)
         deadline = time.monotonic() + timeout_s
         ends = self._admin.ends(topic, list(range(count)))
-        starts = {partition: max(self._first(topic, partition), (start or {}).get(partition, 0)) for partition in ends}
+        firsts = self._admin.bounds(topic, list(range(count)))
+        starts = {partition: max(firsts[partition][0], (start or {}).get(partition, 0)) for partition in ends}
         messages: list[Any] = []
-        for page in read_to(self._url, self._properties, topic, starts, ends, deadline):
+        for page in read_to(lambda: ConfluentReader(self._url, self._properties, topic), starts, ends):
             messages += page
+            if time.monotonic() > deadline:
+                break
         order = np.argsort([message.partition() for message in messages], kind="stable")
         return to_batch([messages[index] for index in order.tolist()], ends)
 
-    def _first(self, topic: str, partition: int) -> int:
-        if self._watcher is None:
-            self._watcher = consumer(self._url, self._properties, group_id="edge-rnn-reader")
-        try:
-            return int(
-                self._watcher.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout_s)[0]
-            )
-        except KafkaException as error:
-            reason = error.args[0].name()
-            raise BrokerUnreachable(unreachable_text(self._url, self._timeout_s, reason)) from error
-
     def close(self) -> None:
-        if self._producer is not None:
-            self._producer.flush(self._timeout_s)
-            self._producer = None
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        """As `Broker.close`. What `write` did not raise for is delivered already."""
+        gone, self._producer = [self._producer] if self._producer is not None else [], None
+        close_within(gone)
+        self._admin.close()

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not say that it exports them
     AdminClient,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -20,6 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 
 from edge_rnn.contract.errors import BrokerUnreachable, TopicError, UsageError
 from runtime.core.batch import RecordBatch, no_records
+from runtime.transports.confluent_close import close_within
 from runtime.transports.kafka_member import unreachable_text
 
 log = logging.getLogger("edge_rnn.transport.librdkafka")
@@ -38,8 +50,9 @@ FENCED = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
+NONE_SO_LATE = -1
+"""librdkafka's answer to a question by time where no record is so late."""
 UNREACHABLE = {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
-READ_MESSAGES = 10_000
 
 
 class ClientLog:
@@ -54,7 +67,7 @@ def checked(properties: Mapping[str, object]) -> dict[str, object]:
     """The properties, if librdkafka knows them all. Raises `UsageError` naming the first that it does not."""
     for name, value in properties.items():
         try:
-            Producer({name: value}, logger=ClientLog())
+            close_within([Producer({name: value}, logger=ClientLog())])
         except (KafkaException, TypeError, ValueError) as error:
             reason = error.args[0].str() if isinstance(error, KafkaException) else error
             raise UsageError(f"property {name!r} is not known to confluent-kafka, or not so: {reason}") from error
@@ -78,9 +91,8 @@ class ConfluentAdmin:
 
     def __init__(self, broker: str, properties: Mapping[str, object], timeout_s: float) -> None:
         self.broker, self._timeout_s = broker, timeout_s
-        self.client: Any = AdminClient(
-            {**BASE, **dict[str, Any](properties), "bootstrap.servers": broker}, logger=ClientLog()
-        )
+        self._properties: dict[str, Any] = {**BASE, **properties, "bootstrap.servers": broker}
+        self.client: Any = AdminClient(self._properties, logger=ClientLog())
 
     def partitions(self) -> dict[str, int]:
         try:
@@ -107,23 +119,96 @@ class ConfluentAdmin:
             raise self.unreachable(error) from error
         return {key: str(entry.value) for key, entry in entries.items()}
 
-    def ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
-        """The offset after the last record, committed or not."""
-        latest: Any = OffsetSpec
-        asked = {TopicPartition(topic, partition): latest.latest() for partition in partitions}
+    def grow(self, name: str, partitions: int) -> None:
+        wanted = NewPartitions(name, partitions)
         try:
-            answers = self.client.list_offsets(asked, request_timeout=self._timeout_s)
-            return {place.partition: answer.result().offset for place, answer in answers.items()}
+            self.client.create_partitions([wanted], request_timeout=self._timeout_s)[name].result()
+        except KafkaException as error:
+            if error.args[0].code() in UNREACHABLE:
+                raise self.unreachable(error) from error
+            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # else another member has done it
+                reason = error.args[0].str()
+                raise TopicError(f"cannot add partitions to topic {name!r} on {self.broker}: {reason}") from error
+
+    def topic_id(self, name: str) -> str:
+        asked = TopicCollection([name])
+        try:
+            found = self.client.describe_topics(asked, request_timeout=self._timeout_s)[name].result().topic_id
         except KafkaException as error:
             raise self.unreachable(error) from error
+        return base64.b64decode(f"{found}==").hex()
 
-    def member_id(self, group: str, instance: str) -> str | None:
-        """The id of the member that a group knows under a static instance name; ``None``: no such member."""
+    def ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
+        """The offset after the last record, committed or not."""
+        return self._offsets(topic, partitions, "latest", IsolationLevel.READ_UNCOMMITTED)
+
+    def bounds(self, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
+        """The first offset held, and the offset after the last committed record."""
+        firsts = self._offsets(topic, partitions, "earliest", IsolationLevel.READ_COMMITTED)
+        lasts = self._offsets(topic, partitions, "latest", IsolationLevel.READ_COMMITTED)
+        return {partition: (first, lasts[partition]) for partition, first in firsts.items()}
+
+    def _offsets(self, topic: str, partitions: list[int], which: str, isolation: IsolationLevel) -> dict[int, int]:
+        asked = {TopicPartition(topic, partition): getattr(OffsetSpec, which)() for partition in partitions}
+        return self._list_offsets(asked, isolation)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Offset of the first record of this time or a later one; negative: there is none."""
+        asked = {TopicPartition(topic, partition): OffsetSpec.for_timestamp(max(0, timestamp_ms))}
+        return self._list_offsets(asked, IsolationLevel.READ_COMMITTED, least=NONE_SO_LATE)[partition]
+
+    def _list_offsets(
+        self, asked: dict[TopicPartition, Any], isolation: IsolationLevel, least: int = 0
+    ) -> dict[int, int]:
+        """Asks the leaders of now, again while they move. Raises `BrokerUnreachable`.
+
+        A leader that does not answer in time is no error to librdkafka 2.16.0: the offset is then -1001.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                answers = self.client.list_offsets(asked, isolation_level=isolation, request_timeout=5.0)
+                found = {place.partition: int(answer.result().offset) for place, answer in answers.items()}
+                if min(found.values(), default=least) < least:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                return found
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise self.unreachable(error) from error
+                self._forget_leaders()
+                time.sleep(0.05)
+
+    def _forget_leaders(self) -> None:
+        """Begin with a new client: this one would ask with the leaders' epochs that it knows, and be refused, for ever."""
+        gone, self.client = [self.client], AdminClient(self._properties, logger=ClientLog())
+        close_within(gone, 0.0)
+
+    def close(self) -> None:
+        """Free the connections."""
+        gone, self.client = [self.client], None
+        close_within(gone)
+
+    def members(self, group: str) -> list[tuple[str | None, str, str]]:
+        """Instance name, member id and host of each member of a group; none for a group that is not there."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
                 found = self.client.describe_consumer_groups([group], request_timeout=5.0)[group].result()
-                return next((each.member_id for each in found.members if each.group_instance_id == instance), None)
+                return [(each.group_instance_id, each.member_id, each.host) for each in found.members]
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return []
+                if time.monotonic() > deadline:
+                    raise self.unreachable(error) from error
+
+    def group_offsets(self, group: str) -> list[TopicPartition]:
+        """What a group has committed, with its metadata, for each partition of each topic."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                asked = [ConsumerGroupTopicPartitions(group)]
+                answer = self.client.list_consumer_group_offsets(asked, request_timeout=5.0)[group].result()
+                return list(answer.topic_partitions)
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise self.unreachable(error) from error
@@ -133,51 +218,10 @@ class ConfluentAdmin:
         return BrokerUnreachable(unreachable_text(self.broker, self._timeout_s, error.args[0].name()))
 
 
-def read_to(
-    broker: str,
-    properties: Mapping[str, object],
-    topic: str,
-    starts: Mapping[int, int],
-    ends: Mapping[int, int],
-    deadline: float | None = None,
-) -> Iterator[list[Any]]:
-    """Committed messages of some partitions from ``starts`` to ``ends``, page by page.
-
-    A page is empty where none came for a tenth of a second: a transaction before an end is still open, or the
-    broker is away. Ends at ``deadline`` (`time.monotonic`) at the latest.
-    """
-    waiting = {partition: ends[partition] for partition, start in starts.items() if start < ends[partition]}
-    if not waiting:
-        return
-    reader: Any = consumer(
-        broker,
-        properties,
-        group_id=f"edge-rnn-reader-{uuid.uuid4().hex}",
-        enable_auto_commit=False,
-        enable_partition_eof=True,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        fetch_wait_max_ms=50,
-        queued_max_messages_kbytes=16384,
-    )
-    try:
-        reader.assign([TopicPartition(topic, partition, starts[partition]) for partition in waiting])
-        while waiting and (deadline is None or time.monotonic() < deadline):
-            page = reader.consume(READ_MESSAGES, 0) or reader.consume(1, 0.1)
-            for message in page:
-                error, partition = message.error(), message.partition()
-                done = message.offset() + (error is None) >= waiting.get(partition, 0)
-                if (error is None or error.code() == KafkaError._PARTITION_EOF) and done:
-                    waiting.pop(partition, None)
-            yield [each for each in page if each.error() is None and each.offset() < ends[each.partition()]]
-    finally:
-        reader.close()
-
-
 def to_batch(messages: list[Any], positions: dict[int, int]) -> RecordBatch:
     """Messages in columns."""
     if not messages:
-        return no_records()
+        return replace(no_records(), positions=positions)
     headers = [message.headers() for message in messages]
     return RecordBatch(
         partitions=np.array([message.partition() for message in messages], np.int32),

@@ -11,14 +11,24 @@ from runtime.transports.protocol import Broker, Client, MemberSettings, Transpor
 
 
 def open_transport(settings: MemberSettings) -> Transport:
-    """The transport of a member; it connects when its ``open`` is called. Raises `UsageError`, `MissingDependency`."""
+    """The transport of a member; it connects when its ``open`` is called. Raises `UsageError`, `MissingDependency`.
+
+    The embedded store commits all in one transaction whatever ``delivery`` says: there is nothing to gain.
+    """
     transport: Transport
     if settings.broker.startswith("sqlite:"):
         from runtime.transports.sqlite import SqliteTransport
 
         transport = SqliteTransport(settings)
     elif _module(settings.client) == "confluent":
-        transport = _confluent("confluent").ConfluentTransport(settings)
+        if settings.delivery == "at-least-once":
+            transport = _confluent("confluent_at_least_once").ConfluentAtLeastOnce(settings)
+        else:
+            transport = _confluent("confluent").ConfluentTransport(settings)
+    elif settings.delivery == "at-least-once":
+        from runtime.transports.kafka_python_at_least_once import KafkaPythonAtLeastOnce
+
+        transport = KafkaPythonAtLeastOnce(settings)
     else:
         from runtime.transports.kafka_python import KafkaPythonTransport
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, Fenced, TransportError, UsageError
 from runtime.core.batch import Outgoing
+from runtime.transports.kafka_group import GroupView
+from runtime.transports.kafka_orphans import OrphanWatch
 from runtime.transports.kafka_topics import Counts
-from runtime.transports.names import check_names
-from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, MemberSettings, Position
+from runtime.transports.names import check_names, partitions_added
+from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, MemberSettings, Position, TopicIds
 
 log = logging.getLogger("edge_rnn.transport")
 
-COMMIT_DEADLINE_S = 120.0
-"""A commit without an answer for so long ends the member: what became of it is told by the next start."""
+COMMIT_DEADLINE_S = 15.0
+"""A call of the transaction's protocol is asked again for so long; then the broker is waited for, and what became of
+the transaction is read from it."""
+
+RIVAL_S = 3.0
+"""How long a member whose producer is refused waits for another to show itself in the group."""
+
+RIVAL_LOOK_S = 0.2
+
+SESSION_MS = 45_000
+"""``session.timeout.ms`` of both clients by default."""
+
+METADATA_MS = 30_000
+"""How often the client looks whether partitions were added to the input."""
 
 OWNED_PROPERTIES = {
     "bootstrap.servers",
@@ -55,7 +70,9 @@ class KafkaMember(ABC):
         self._renew = False
         self._spoilt: set[int] = set()
         self._fenced: Fenced | None = None
-        self._closing = False
+        self._expelled: str | None = None
+        self._closing = threading.Event()
+        self._group = GroupView(settings)
 
     def open(self, listener: Listener) -> None:
         self._listener = listener
@@ -64,6 +81,7 @@ class KafkaMember(ABC):
         except BaseException:
             self.close()
             raise
+        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing)
 
     @property
     def input_partitions(self) -> int:
@@ -72,6 +90,10 @@ class KafkaMember(ABC):
     @property
     def output_partitions(self) -> int:
         return self.counts.output
+
+    @property
+    def topic_ids(self) -> TopicIds:
+        return self.counts.ids
 
     @property
     def transactional_id(self) -> str:
@@ -89,7 +111,7 @@ class KafkaMember(ABC):
     def gives_up(self, partitions: Iterable[int], *, lost: bool) -> None:
         """Partitions go (``lost``: have gone). Tells the listener now; its errors are raised by `tell`."""
         partitions = sorted(set(partitions) & self.owned)
-        if self._closing or not partitions:
+        if self._closing.is_set() or not partitions:
             return
         told = [partition for partition in partitions if partition not in self._announce]
         self._announce = [partition for partition in self._announce if partition not in partitions]
@@ -122,9 +144,23 @@ class KafkaMember(ABC):
         if raised is not None:
             raise raised
         announce, self._announce = self._announce, []
+        if announce and announce[-1] >= self.counts.input:
+            raise partitions_added(self.settings.input, announce[-1] + 1, self.counts.input, running=True)
         if announce and self._listener is not None:
             self._listener.assigned(announce)
         return bool(announce)
+
+    def advance(self, given: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+        """The positions of served partitions that have changed: after the records ``given``, and past markers.
+
+        ``ends`` are offsets up to which there is no record that was not given.
+        """
+        positions = dict(given)
+        for partition, end in ends.items():
+            if end > positions.get(partition, self.next.get(partition, end)):
+                positions[partition] = end
+        self.next.update(positions)
+        return positions
 
     def serve(self, partition: int, offset: int) -> None:
         if partition not in self.owned:
@@ -184,14 +220,14 @@ class KafkaMember(ABC):
         deadline = time.monotonic() + COMMIT_DEADLINE_S
         while True:
             try:
-                if not self.is_member():
+                if not self.outlasts_other():
                     raise self.fence("the group knows another member by this name")
+                self.renew_producer()
                 break
-            except BrokerUnreachable as error:
+            except (BrokerUnreachable, CommitAborted) as error:
                 if time.monotonic() > deadline:
-                    raise
+                    raise BrokerUnreachable(str(error)) from error
                 log.warning("%s: waiting", error)
-        self.renew_producer()
         self._renew = False
 
     def _begin(self) -> None:
@@ -211,17 +247,61 @@ class KafkaMember(ABC):
         if self._fenced is not None:
             raise self._fenced
 
-    def fenced_or_late(self, reason: object) -> TransportError:
+    def is_member(self) -> bool:
+        """Ask the group whether this instance is this very process. Raises `BrokerUnreachable`."""
+        mine = self.member_id()
+        return mine is not None and mine == self._group.member_id()
+
+    def outlasts_other(self) -> bool:
+        """Whether the other member that the group knows by this name is kept alive by nobody: it goes in a session.
+
+        A join whose answer was lost in an outage leaves such a one. Raises `BrokerUnreachable`.
+        """
+        mine = self.member_id()
+        session_s = float(str(self.settings.properties.get("session.timeout.ms", SESSION_MS))) / 1000
+        deadline = time.monotonic() + session_s + RIVAL_S
+        while (known := self._group.member_id()) is not None and known != mine:
+            if mine is None or time.monotonic() > deadline:
+                return False
+            time.sleep(RIVAL_LOOK_S)
+        return True
+
+    def refused(self, reason: object) -> TransportError:
         """The error for a producer that the broker refuses.
 
-        The broker refuses alike one whose place was taken and one whose transaction took too long (the broker or
-        this process was away). It was too long if it was open for that time and the group still has this member.
+        The broker refuses alike one whose place was taken, one whose transaction took too long (the broker or this
+        process was away), and one that lost an answer to an outage. Which it is, the group tells: whoever takes this
+        place joins under this name, right after taking the transactions, and stays. As long as the group knows this
+        very process, its positions alone are accepted, so it goes on with a new producer.
         """
-        open_s = time.monotonic() - self._begun_at
-        if not self._begun or open_s < self.settings.transaction_timeout_s or not self.is_member():
-            return self.fence(reason)
-        self._renew = True
-        return CommitAborted(f"the broker ended a transaction of {open_s:.0f} s ({reason})")
+        late = self._begun and time.monotonic() - self._begun_at >= self.settings.transaction_timeout_s
+        deadline = time.monotonic() + (0.0 if late else RIVAL_S)
+        try:
+            while self.is_member():
+                if time.monotonic() >= deadline:
+                    self._renew = True
+                    return CommitAborted(f"the broker refuses the producer, though nobody took its place ({reason})")
+                time.sleep(RIVAL_LOOK_S)
+            if self.outlasts_other():
+                self._renew = True
+                return CommitAborted(f"the broker refuses the producer, and nobody keeps its place ({reason})")
+        except BrokerUnreachable as error:
+            self._renew = True  # `abort` waits for the broker, and asks then
+            return CommitAborted(f"the broker refuses the producer ({reason}), then: {error}")
+        return self.fence(reason)
+
+    def expelled(self, reason: object) -> None:
+        """The group refuses the consumer for good: it is replaced, unless another process took this one's place.
+
+        Raises `Fenced`, `BrokerUnreachable`.
+        """
+        self._expelled = str(reason)  # asked again by the next poll, if the broker does not answer now
+        if not self.outlasts_other():
+            raise self.fence(reason)
+        log.warning("the group refuses the consumer, though nobody took its place (%s): joining anew", reason)
+        self.gives_up(self.owned, lost=True)
+        self.renew_consumer()
+        self._expelled = None
 
     def fence(self, reason: object) -> Fenced:
         """Remember for good that another member took this one's place; the error to raise."""
@@ -243,12 +323,16 @@ class KafkaMember(ABC):
         """Stop, what may have been opened only in part."""
 
     @abstractmethod
-    def is_member(self) -> bool:
-        """Ask the group whether this instance is this very process."""
+    def member_id(self) -> str | None:
+        """The id that the group gave this process; ``None``: it has not asked to join yet."""
 
     @abstractmethod
     def renew_producer(self) -> None:
         """Replace a producer that the broker refuses; its transaction is dropped."""
+
+    @abstractmethod
+    def renew_consumer(self) -> None:
+        """Replace a consumer that the group refuses; it joins the group anew."""
 
     @abstractmethod
     def pause(self, partition: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, TopicError, TransportError, UsageError
 from runtime.core.batch import Outgoing, RecordBatch
-from runtime.transports.kafka_member import COMMIT_DEADLINE_S, KafkaMember, log, unreachable_text
+from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, KafkaMember, log, unreachable_text
 from runtime.transports.kafka_python_clients import (
     CooperativeStickyAssignor,
     KafkaConsumer,
@@ -19,18 +19,29 @@ from runtime.transports.kafka_python_clients import (
     checked,
     errors,
     make,
-    read_to,
     to_batch,
 )
 from runtime.transports.kafka_python_listener import Bridge, rebalance_listener
-from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_python_produce import Window, end_producer
+from runtime.transports.kafka_python_reader import KafkaPythonReader, reached
+from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
 from runtime.transports.protocol import MemberSettings, Position
 
-COMMIT_SLICE_S = 10.0
+WAIT_SLICE_S = 0.5
+LATE_S = 10.0
+"""How long after its time limit a broker may end a transaction: it looks so often."""
+
 CLOSE_S = 5.0
 POLL_SLICE_S = 0.25
 JOIN_SLICE_S = 60.0
+FORBIDDEN = (
+    errors.TransactionalIdAuthorizationFailedError,
+    errors.ClusterAuthorizationFailedError,
+    errors.TopicAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.UnsupportedVersionError,
+)
 FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.FencedInstanceIdError)
 
 
@@ -43,14 +54,21 @@ class KafkaPythonTransport(KafkaMember):
         self._admin: KafkaPythonAdmin | None = None
         self._producer: Any = None
         self._consumer: Any = None
+        self._epoch: Any = None
+        self._offered = False
         self._bridge = Bridge()
+        self._restores = Restores(self._make_reader)
 
     def connect(self) -> None:
         settings = self.settings
         deadline = time.monotonic() + settings.startup_timeout_s
         self._admin = KafkaPythonAdmin(settings.broker, settings.properties, settings.startup_timeout_s)
         self.counts = prepare_topics(self._admin, settings)
-        self._make_producer(deadline - time.monotonic())
+        self._make_producer(max(1.0, deadline - time.monotonic()))
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        settings = self.settings
         self._consumer = make(
             KafkaConsumer,
             settings.broker,
@@ -63,6 +81,7 @@ class KafkaPythonTransport(KafkaMember):
             auto_offset_reset="none",
             partition_assignment_strategy=(CooperativeStickyAssignor,),
             fetch_max_bytes=16 << 20,
+            metadata_max_age_ms=METADATA_MS,
             allow_auto_create_topics=False,
         )
         self._consumer.subscribe(
@@ -102,13 +121,17 @@ class KafkaPythonTransport(KafkaMember):
             raise self._explain(error) from error
 
     def renew_producer(self) -> None:
-        self._producer.close(timeout=0)
+        end_producer(self._producer)
         self._make_producer(COMMIT_DEADLINE_S)
 
-    def is_member(self) -> bool:
-        assert self._admin is not None
-        known = self._admin.member_id(self.settings.group, self.settings.instance)
-        return known is not None and known == self._consumer.group_metadata().member_id
+    def renew_consumer(self) -> None:
+        self._bridge.close()
+        self._consumer.close(autocommit=False, timeout_ms=CLOSE_S * 1000)
+        self._bridge = Bridge()
+        self._subscribe()
+
+    def member_id(self) -> str | None:
+        return None if self._consumer is None else str(self._consumer.group_metadata().member_id)
 
     def _on_assign(self, partitions: list[int]) -> None:
         """On the client's thread: no fetch may begin before the daemon says where."""
@@ -121,14 +144,17 @@ class KafkaPythonTransport(KafkaMember):
 
     def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
         deadline = time.monotonic() + timeout_s
+        if self._expelled is not None:
+            self.expelled(self._expelled)
         while True:
             left_s = min(POLL_SLICE_S, max(0.0, deadline - time.monotonic()))
             found = self._poll_once(max_records, left_s)
             news = self.tell()
             good = {place.partition: some for place, some in found.items() if place.partition in self.next}
-            if good or news or time.monotonic() >= deadline:
-                positions = {partition: some[-1].offset + 1 for partition, some in good.items()}
-                self.next.update(positions)
+            given = {partition: some[-1].offset + 1 for partition, some in good.items()}
+            ends = {partition: reached(self._consumer, self._place(partition)) for partition in self.next}
+            positions = self.advance(given, ends)
+            if positions or news or time.monotonic() >= deadline:
                 return to_batch([record for some in good.values() for record in some], positions)
 
     def _poll_once(self, max_records: int, timeout_s: float) -> dict[Any, list[Any]]:
@@ -149,7 +175,7 @@ class KafkaPythonTransport(KafkaMember):
                 if place.partition in self.next:
                     self.astray(place.partition)
         except FENCED as error:
-            raise self.fence(error) from error
+            self.expelled(error)
         except (errors.TopicAuthorizationFailedError, errors.GroupAuthorizationFailedError) as error:
             raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error}") from error
         except (errors.KafkaError, OSError) as error:
@@ -188,6 +214,11 @@ class KafkaPythonTransport(KafkaMember):
         first = self._ask(lambda: self._consumer.beginning_offsets([place], timeout_ms=5000))[place]
         return first, self._ask(lambda: self._consumer.end_offsets([place], timeout_ms=5000))[place]
 
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        place = self._place(partition)
+        found = self._ask(lambda: self._consumer.offsets_for_times({place: max(0, timestamp_ms)}))[place]
+        return self.bounds(partition)[1] if found is None else int(found.offset)
+
     def _ask(self, question: Callable[[], Any]) -> Any:
         """Ask the broker, again while it is away. Raises `BrokerUnreachable` at the start-up time-out."""
         deadline = time.monotonic() + self.settings.startup_timeout_s
@@ -196,7 +227,8 @@ class KafkaPythonTransport(KafkaMember):
                 return question()
             except (errors.KafkaError, OSError) as error:
                 if isinstance(error, FENCED):
-                    raise self.fence(error) from error
+                    self.expelled(error)
+                    raise CommitAborted(f"joining group {self.settings.group!r} anew") from error
                 if time.monotonic() > deadline:
                     reason = type(error).__name__
                     text = unreachable_text(self.settings.broker, self.settings.startup_timeout_s, reason)
@@ -205,12 +237,13 @@ class KafkaPythonTransport(KafkaMember):
 
     def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         assert self._admin is not None
-        topic = self.settings.state_topic
-        return self._restore(topic, partition, self._admin.ends(topic, [partition]))
+        end = self._admin.ends(self.settings.state_topic, [partition])[partition]
+        pages = self._restores.restore(partition, end)
+        return (([each.key or b"" for each in page], [each.value or b"" for each in page]) for page in pages)
 
-    def _restore(self, topic: str, partition: int, ends: dict[int, int]) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        for page in read_to(self.settings.broker, self._properties, topic, {partition: 0}, ends):
-            yield [record.key or b"" for record in page], [record.value or b"" for record in page]
+    def _make_reader(self) -> PartitionReader:
+        settings = self.settings
+        return KafkaPythonReader(settings.broker, self._properties, settings.state_topic, settings.startup_timeout_s)
 
     def lag(self) -> dict[int, int]:
         found = {}
@@ -228,6 +261,13 @@ class KafkaPythonTransport(KafkaMember):
         except errors.KafkaError as error:
             raise self._explain(error) from error
 
+    def _flush(self) -> None:
+        """Wait until all that was sent is delivered."""
+        try:
+            self._window.flush()
+        except errors.KafkaError as error:
+            raise self._explain(error) from error
+
     def _acknowledged(self, sent: Any) -> None:
         try:
             sent.get(timeout=self.settings.transaction_timeout_s + CLOSE_S)
@@ -237,6 +277,7 @@ class KafkaPythonTransport(KafkaMember):
     def begin_transaction(self) -> None:
         try:
             self._producer.begin_transaction()
+            self._epoch, self._offered = self._producer._transaction_manager.producer_id_and_epoch, False
         except errors.KafkaError as error:
             raise self._explain(error) from error
 
@@ -246,31 +287,50 @@ class KafkaPythonTransport(KafkaMember):
             for partition, position in positions.items()
         }
         manager, metadata = self._producer._transaction_manager, self._consumer.group_metadata()
+        self._offered = True
         self._wait("send offsets", lambda: manager.send_offsets_to_transaction(places, metadata))
 
     def commit_transaction(self) -> None:
-        self._wait("commit", self._producer._transaction_manager.begin_commit)
+        self._flush()
+        manager = self._producer._transaction_manager
+        self._wait("commit", manager.begin_commit)
+        if manager.producer_id_and_epoch != self._epoch:
+            # A failed batch made the client take a new epoch, which aborts the transaction at the broker; the commit
+            # that waited behind it then succeeds without a word to the broker (kafka-python 3.0.12).
+            raise CommitAborted(f"the transaction of group {self.settings.group!r} failed: a batch was not delivered")
         self._window.clear()
 
     def abort_transaction(self) -> None:
-        self._window.clear()
+        """Abort, if nothing has gone wrong yet; otherwise a new producer is needed.
+
+        A producer that has taken a new epoch, or failed to send, sends what it still holds (records and offsets) in
+        the next transaction, though it belongs to the one that was aborted (kafka-python 3.0.12).
+        """
         manager = self._producer._transaction_manager
-        deadline = time.monotonic() + COMMIT_DEADLINE_S
-        while manager.is_bumping_epoch() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if manager._current_state.name != "READY":  # READY: an epoch that was bumped has dropped the transaction
-            self._wait("abort", manager.begin_abort)
+        state = manager._current_state.name
+        spoilt = self._offered or self._window.failures or manager.producer_id_and_epoch != self._epoch
+        self._window.clear()
+        if spoilt or state != "IN_TRANSACTION":
+            raise CommitAborted(f"kafka-python's producer is in state {state} and may hold some of it")
+        self._wait("abort", manager.begin_abort)
 
     def _wait(self, what: str, ask: Callable[[], Any]) -> None:
-        """A step of the transaction's protocol: the client's own calls would wait without end."""
+        """A step of the transaction's protocol: the client's own calls would wait without end.
+
+        They may do so because the client has lost the request (seen with 3.0.12 after a connection was refused). A
+        transaction that is open for much longer than its time limit is ended by the broker anyhow, so that it is
+        given up then; what became of it, a new producer learns from the broker before anything is sent again.
+        """
         try:
             result = ask()
             self._producer._sender.wakeup()
-            deadline = time.monotonic() + COMMIT_DEADLINE_S
-            while not result.wait(timeout_ms=COMMIT_SLICE_S * 1000):
+            deadline = time.monotonic() + self.settings.transaction_timeout_s + LATE_S
+            while not result.wait(timeout_ms=WAIT_SLICE_S * 1000):
+                if self._window.failures:
+                    raise self._window.failures[0]
                 if time.monotonic() > deadline:
-                    raise BrokerUnreachable(unreachable_text(self.settings.broker, COMMIT_DEADLINE_S, what))
-                log.warning("%s: no answer yet from %s", what, self.settings.broker)
+                    self._renew = True
+                    raise CommitAborted(f"{what}: no answer from {self.settings.broker}")
         except errors.KafkaError as error:
             raise self._explain(error) from error
 
@@ -278,15 +338,20 @@ class KafkaPythonTransport(KafkaMember):
         manager = self._producer._transaction_manager
         cause = manager.last_error if manager.has_error() and manager.last_error is not None else error
         if isinstance(cause, FENCED) or isinstance(error, FENCED):
-            return self.fenced_or_late(cause)
-        if manager.has_fatal_error():
-            return TransportError(f"the producer of group {self.settings.group!r} failed for good: {cause}")
+            return self.refused(cause)
+        if isinstance(cause, FORBIDDEN):
+            return TransportError(
+                f"{self.settings.broker} refuses the transactions of {self.transactional_id!r}: {cause}"
+            )
+        if manager.has_fatal_error():  # this producer is of no more use; what is committed, the broker tells
+            self._renew = True
         if isinstance(error, errors.KafkaConfigurationError):
             return TransportError(str(UsageError(error)))
         return CommitAborted(f"the transaction of group {self.settings.group!r} failed: {cause!r}")
 
     def close(self, *, leave: bool = False) -> None:
-        self._closing = True
+        self._closing.set()
+        self._group.close()
         self._bridge.close()
         if self._producer is not None:
             manager = self._producer._transaction_manager
@@ -297,8 +362,9 @@ class KafkaPythonTransport(KafkaMember):
                     result.wait(timeout_ms=CLOSE_S * 1000)
                 except errors.KafkaError as error:
                     log.debug("abort at the end: %s", error)
-            self._producer.close(timeout=CLOSE_S)
+            end_producer(self._producer, CLOSE_S)
             self._producer = None
+        self._restores.close()
         if self._consumer is not None:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_S * 1000)
             self._consumer = None

@@ -16,10 +16,11 @@ from runtime.transports.kafka_python_clients import (
     checked,
     errors,
     make,
-    read_to,
     to_batch,
 )
-from runtime.transports.kafka_python_produce import Window
+from runtime.transports.kafka_python_produce import Window, end_producer
+from runtime.transports.kafka_python_reader import KafkaPythonReader
+from runtime.transports.kafka_reader import read_to
 from runtime.transports.kafka_topics import create_topic
 from runtime.transports.names import missing_topic
 
@@ -90,14 +91,17 @@ class KafkaPythonBroker:
         firsts = self._admin.firsts(topic, list(range(count)))
         starts = {partition: max(firsts[partition], (start or {}).get(partition, 0)) for partition in ends}
         records: list[Any] = []
-        for page in read_to(self._url, self._properties, topic, starts, ends, deadline):
+        reading = read_to(lambda: KafkaPythonReader(self._url, self._properties, topic, self._timeout_s), starts, ends)
+        for page in reading:
             records += page
+            if time.monotonic() > deadline:
+                break
         order = np.argsort([record.partition for record in records], kind="stable")
         return to_batch([records[index] for index in order.tolist()], ends)
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=self._timeout_s)
+            end_producer(self._producer, self._timeout_s)
             self._producer = None
         if self._connected is not None:
             self._connected.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import time
+import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,14 +35,12 @@ __all__ = [
     "checked",
     "errors",
     "make",
-    "read_to",
     "to_batch",
 ]
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())  # its log goes where the application's goes, or nowhere
 
 BASE = {"reconnect_backoff_max_ms": 1000}
-READ_RECORDS = 5000
 KNOWN = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG) | set(KafkaAdminClient.DEFAULT_CONFIG)
 ALIASES = {"ssl_ca_location": "ssl_cafile", "ssl_certificate_location": "ssl_certfile", "ssl_key_location": "ssl_keyfile",
            "ssl_key_password": "ssl_password", "sasl_mechanisms": "sasl_mechanism", "sasl_username": "sasl_plain_username",
@@ -104,9 +104,9 @@ def admin_client(broker: str, properties: Mapping[str, object], timeout_s: float
 class KafkaPythonAdmin:
     """See `TopicAdmin`. Raises `BrokerUnreachable` once ``timeout_s`` have passed without an answer."""
 
-    def __init__(self, broker: str, properties: Mapping[str, object], timeout_s: float) -> None:
+    def __init__(self, broker: str, properties: Mapping[str, object], timeout_s: float, *, strict: bool = True) -> None:
         self.broker, self._timeout_s = broker, timeout_s
-        self.client = admin_client(broker, properties, timeout_s)
+        self.client = admin_client(broker, properties, timeout_s, strict=strict)
 
     def partitions(self) -> dict[str, int]:
         topics = self._ask(self.client.describe_topics)
@@ -125,6 +125,18 @@ class KafkaPythonAdmin:
         found = self._ask(self.client.describe_configs, [ConfigResource("topic", name)], config_filter="all")
         return {key: str(entry["value"]) for key, entry in found["topic"][name].items()}
 
+    def grow(self, name: str, partitions: int) -> None:
+        try:
+            self.client.create_partitions({name: partitions})
+        except errors.InvalidPartitionsError:
+            return  # another member has done it
+        except errors.KafkaError as error:
+            raise TopicError(f"cannot add partitions to topic {name!r} on {self.broker}: {error}") from error
+
+    def topic_id(self, name: str) -> str:
+        found = self._ask(self.client.describe_topics, [name])[0]["topic_id"]
+        return uuid.UUID(str(found)).hex
+
     def ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
         """The offset after the last record, committed or not."""
         return self._offsets(topic, partitions, OffsetSpec.LATEST)
@@ -140,11 +152,19 @@ class KafkaPythonAdmin:
     def _list_offsets(self, asked: Any) -> Any:
         return self.client.list_partition_offsets(asked)
 
-    def member_id(self, group: str, instance: str) -> str | None:
-        """The id of the member that a group knows under a static instance name; ``None``: no such member."""
-        found = self._ask(self.client.describe_groups, [group])[group]
-        members = [each for each in found["members"] if each["group_instance_id"] == instance]
-        return members[0]["member_id"] if members else None
+    def members(self, group: str) -> list[tuple[str | None, str, str]]:
+        """Instance name, member id and host of each member of a group; none for a group that is not there."""
+        found = self._ask(self.client.describe_groups, [group])[group]["members"]
+        return [(each["group_instance_id"], each["member_id"], each["client_host"]) for each in found]
+
+    def group_offsets(self, group: str) -> dict[TopicPartition, Any]:
+        """What a group has committed: an ``OffsetAndMetadata`` for each partition of each topic."""
+        found: dict[TopicPartition, Any] = self._ask(self.client.list_group_offsets, group)[group]
+        return found
+
+    def group(self, group: str) -> dict[str, Any]:
+        """A group as kafka-python describes it: its state, and its members with their assignments."""
+        return dict(self._ask(self.client.describe_groups, [group])[group])
 
     def _ask(self, question: Any, *arguments: Any, **options: Any) -> Any:
         """Ask, again while the broker is away. Raises `BrokerUnreachable`, `TransportError`."""
@@ -165,55 +185,10 @@ class KafkaPythonAdmin:
         self.client.close()
 
 
-def read_to(
-    broker: str,
-    properties: Mapping[str, object],
-    topic: str,
-    starts: Mapping[int, int],
-    ends: Mapping[int, int],
-    deadline: float | None = None,
-) -> Iterator[list[Any]]:
-    """Committed records of some partitions from ``starts`` to ``ends``, page by page.
-
-    A page is empty where none came for a tenth of a second: a transaction before an end is still open, or the
-    broker is away. Ends at ``deadline`` (`time.monotonic`) at the latest.
-    """
-    waiting = {
-        TopicPartition(topic, partition): ends[partition]
-        for partition, start in starts.items()
-        if start < ends[partition]
-    }
-    if not waiting:
-        return
-    reader = make(
-        KafkaConsumer,
-        broker,
-        properties,
-        20.0,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        fetch_max_wait_ms=50,
-        allow_auto_create_topics=False,
-    )
-    try:
-        reader.assign(list(waiting))
-        for place in waiting:
-            reader.seek(place, starts[place.partition])
-        while waiting and (deadline is None or time.monotonic() < deadline):
-            found = reader.poll(timeout_ms=100, max_records=READ_RECORDS)
-            page = [record for place, records in found.items() for record in records]
-            for place in [place for place, end in waiting.items() if (reader.position(place, 1000) or 0) >= end]:
-                del waiting[place]
-            yield [record for record in page if record.offset < ends[record.partition]]
-    finally:
-        reader.close()
-
-
 def to_batch(records: list[Any], positions: dict[int, int]) -> RecordBatch:
     """Records in columns."""
     if not records:
-        return no_records()
+        return replace(no_records(), positions=positions)
     headers = [record.headers for record in records]
     return RecordBatch(
         partitions=np.array([record.partition for record in records], np.int32),

@@ -39,6 +39,15 @@ def missing_topic(name: str, broker: str) -> TopicError:
     return TopicError(f"no topic {name!r} on {broker}; create it, or run with --create-topics")
 
 
+def partitions_added(topic: str, count: int, before: int, *, running: bool = False) -> TopicError:
+    """The error for an input topic that has more partitions than its states were kept for."""
+    when = " while running" if running else ""
+    return TopicError(
+        f"topic {topic!r} has {count} partitions, its states are kept for {before}: partitions were added{when}, and"
+        " keys that moved to another one begin anew there; start with --on-moved-offsets reset to go on so"
+    )
+
+
 def other_partitions(name: str, found: int, expected: int) -> TopicError:
     """The error for a topic whose partitions are not as many as they must be."""
     return TopicError(

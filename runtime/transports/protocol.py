@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from runtime.core.batch import Outgoing, RecordBatch
 
@@ -27,6 +27,7 @@ Destination = Literal["output", "dead-letter", "state"]
 """Which of the member's topics a record goes to."""
 
 Client = Literal["kafka-python", "confluent"]
+Delivery = Literal["exactly-once", "at-least-once"]
 
 METADATA_BYTES = 4095
 """Most bytes that the metadata of a committed position may have: below Kafka's default, as librdkafka adds a zero."""
@@ -40,12 +41,25 @@ class Position:
     metadata: str = ""
 
 
+class TopicIds(NamedTuple):
+    """What tells the input and the state topic from later topics of the same names; empty: unknown."""
+
+    input: str = ""
+    state: str = ""
+
+
+UNKNOWN_IDS = TopicIds()
+
+
 @dataclass(frozen=True, slots=True)
 class MemberSettings:
     """What a group member needs to know. ``broker`` is ``HOST:PORT[,HOST:PORT]`` or ``sqlite:PATH``.
 
-    ``state_topic`` is ``<group>-state`` by default. ``properties`` are client properties under
-    their dotted Kafka names, passed on to the consumer or producer that knows them.
+    ``delivery`` at least once: what is sent and the positions are not one transaction, the positions
+    come last. ``state_topic`` is ``<group>-state`` by default. ``properties`` are client properties under
+    their dotted Kafka names, passed on to the consumer or producer that knows them. ``replays``: what
+    was read may be needed again, so a compacted input is refused. ``follows_growth``: partitions that
+    were added to the input since the last run are taken on, instead of being refused.
     """
 
     broker: str
@@ -59,6 +73,9 @@ class MemberSettings:
     startup_timeout_s: float = 20.0
     transaction_timeout_s: float = 10.0
     properties: Mapping[str, object] = field(default_factory=dict)
+    replays: bool = True
+    follows_growth: bool = False
+    delivery: Delivery = "exactly-once"
 
     @property
     def state_topic(self) -> str:
@@ -101,11 +118,16 @@ class Transport(Protocol):
     def output_partitions(self) -> int:
         """Number of partitions of the output topic."""
 
+    @property
+    def topic_ids(self) -> TopicIds:
+        """Which topics the input and the state topic are; what `open` found."""
+
     def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
         """Up to ``max_records`` committed records of the served partitions, in offset order each.
 
         Returns as soon as there is any; waits up to ``timeout_s`` for the first. A broker that is
-        away is waited for: the batch is then empty.
+        away is waited for: the batch is then empty. A batch without records may have positions: a
+        transaction's markers, or records that were aborted, were passed.
         """
 
     def committed(self, partition: int) -> Position | None:
@@ -113,6 +135,9 @@ class Transport(Protocol):
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset still held and the offset after the last committed record, of an input partition."""
+
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        """Offset of the first record of an input partition that has this time or a later one; else its end."""
 
     def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Committed snapshots of a partition in the order written, in bulk: ``(keys, values)``.

@@ -19,10 +19,11 @@ from pathlib import Path
 from edge_rnn.contract.errors import CommitAborted, Fenced, TopicError, UsageError
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.transports.names import NEW_INPUT_PARTITIONS, check_names, missing_topic
-from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, MemberSettings, Position
+from runtime.transports.protocol import METADATA_BYTES, Destination, Listener, MemberSettings, Position, TopicIds
 from runtime.transports.sqlite_lock import GroupLock
-from runtime.transports.sqlite_retention import enforce
-from runtime.transports.sqlite_store import Row, Store, StoreBusy, StoreFull, Topic, to_batch
+from runtime.transports.sqlite_retention import apply_properties, enforce
+from runtime.transports.sqlite_rows import Row, to_batch
+from runtime.transports.sqlite_store import Store, StoreBusy, StoreFull, Topic
 
 PREFIX = "sqlite:"
 PENDING_BYTES = 32 << 20
@@ -75,7 +76,7 @@ class SqliteTransport:
             if settings.dead_letter is not None:
                 self._topics["dead-letter"] = self._open_topic(settings.dead_letter, count)
             self._topics["state"] = self._writer.make_topic(settings.state_topic, count, compacted=True)
-            self._apply_properties()
+            apply_properties(self._writer, (self._input, *self._topics.values()), settings.properties)
             with self._writer.transaction():
                 self._epoch = self._writer.db.execute(
                     "INSERT INTO groups VALUES (?, 1, ?) ON CONFLICT (name)"
@@ -101,18 +102,6 @@ class SqliteTransport:
             raise TopicError(f"topic {name!r} holds the snapshots of a group; name another topic")
         return found
 
-    def _apply_properties(self) -> None:
-        given = {name: int(str(value)) for name, value in self._settings.properties.items()}
-        for topic in (self._input, *self._topics.values()):
-            if not topic.compacted:
-                self._writer.set_retention(
-                    topic,
-                    retention_ms=given.get("sqlite.retention.ms"),
-                    retention_bytes=given.get("sqlite.retention.bytes"),
-                )
-        if "sqlite.max.bytes" in given:
-            self._writer.set_limit(given["sqlite.max.bytes"])
-
     @property
     def input_partitions(self) -> int:
         return self._input.partitions
@@ -120,6 +109,10 @@ class SqliteTransport:
     @property
     def output_partitions(self) -> int:
         return self._topics["output"].partitions
+
+    @property
+    def topic_ids(self) -> TopicIds:
+        return TopicIds(str(self._input.id), str(self._topics["state"].id))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -185,15 +178,15 @@ class SqliteTransport:
     def bounds(self, partition: int) -> tuple[int, int]:
         return self._reader.ends(self._input)[partition]
 
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        first = self._reader.first_at(self._input, partition, timestamp_ms)
+        return self.bounds(partition)[1] if first is None else first
+
     def restore(self, partition: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """As `Transport.restore`; each key comes once, in the order of the keys."""
         after = b""
         while True:  # a statement left open would keep `poll` from seeing new records: each bulk is read whole
-            rows = self._reader.db.execute(
-                "SELECT key, value FROM compacted_records WHERE topic = ? AND partition = ? AND key > ?"
-                " ORDER BY key LIMIT ?",
-                (self._topics["state"].id, partition, after, RESTORE_RECORDS),
-            ).fetchall()
+            rows = self._reader.snapshots(self._topics["state"], partition, after, RESTORE_RECORDS)
             if not rows:
                 return
             after = rows[-1][0]
@@ -269,13 +262,7 @@ class SqliteTransport:
                 self._fenced = Fenced(f"another daemon has taken over group {self._settings.group!r} of {self._path}")
                 raise self._fenced
             self._write_pending(keep=True)
-            store.db.executemany(
-                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
-                [
-                    (self._settings.group, self._input.id, partition, position.offset, position.metadata)
-                    for partition, position in positions.items()
-                ],
-            )
+            store.put_positions(self._settings.group, self._input, positions)
 
     def _write_pending(self, *, keep: bool = False) -> None:
         for topic, records in self._pending:

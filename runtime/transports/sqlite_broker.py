@@ -9,7 +9,8 @@ from pathlib import Path
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.transports.names import missing_topic
 from runtime.transports.sqlite_retention import enforce
-from runtime.transports.sqlite_store import Row, Store, StoreFull, Topic, to_batch
+from runtime.transports.sqlite_rows import Row, to_batch
+from runtime.transports.sqlite_store import Store, StoreFull, Topic
 
 PRODUCER_SHARE = 0.9
 """Part of the size limit that producers may fill; the rest is for the daemon's commits."""

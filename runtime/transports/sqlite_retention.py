@@ -9,6 +9,7 @@ the numbering of offsets are never removed.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,6 +17,20 @@ from runtime.transports.sqlite_store import Store, Topic
 
 CHUNK_RECORDS = 10_000
 """Most records that one transaction removes, so that writers wait no longer than that takes."""
+
+
+def apply_properties(store: Store, topics: Iterable[Topic], properties: Mapping[str, object]) -> None:
+    """Take over a member's properties: the file's size limit, and the retention of its topics but the compacted."""
+    given = {name: int(str(value)) for name, value in properties.items()}
+    for topic in topics:
+        if not topic.compacted:
+            store.set_retention(
+                topic,
+                retention_ms=given.get("sqlite.retention.ms"),
+                retention_bytes=given.get("sqlite.retention.bytes"),
+            )
+    if "sqlite.max.bytes" in given:
+        store.set_limit(given["sqlite.max.bytes"])
 
 
 def enforce(store: Store, name: str) -> int:

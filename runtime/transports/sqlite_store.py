@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge_rnn.contract.errors import BrokerUnreachable, TopicError, TransportError
-from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch, no_records
+from runtime.core.batch import BY_KEY, Outgoing
 from runtime.transports.names import check_topic_name, other_partitions
+from runtime.transports.protocol import Position
+from runtime.transports.sqlite_rows import Row, encode_headers, row_bytes
 from runtime.transports.sqlite_schema import APPEND, APPLICATION_ID, DELETE_KEY, REPLACE, TABLES, VERSION
 
 RETENTION_MS = 7 * 24 * 3600 * 1000
 RETENTION_BYTES = 1 << 30
 WAL_BYTES = 64 << 20
 MOST_PAGES = 4294967294
-
-Row = tuple[int, int, bytes | None, bytes | None, str | None]
 
 
 class StoreFull(TransportError):
@@ -225,7 +223,7 @@ class Store:
         notes = [encode_headers(each) if each else None for each in headers]
         ends = self.ends(topic)
         offsets = np.empty(len(records), np.int64)
-        sizes = np.fromiter(map(_size, records.keys, records.values, notes), np.int64, len(records))
+        sizes = np.fromiter(map(row_bytes, records.keys, records.values, notes), np.int64, len(records))
         for partition in np.unique(partitions).tolist():
             mine = partitions == partition
             count, following = int(mine.sum()), ends[partition][1]
@@ -269,39 +267,30 @@ class Store:
             (topic.id, partition, start, limit),
         ).fetchall()
 
+    def first_at(self, topic: Topic, partition: int, timestamp_ms: int) -> int | None:
+        """Offset of the first record that has this time or a later one; ``None``: there is none."""
+        found: int | None = self.db.execute(
+            "SELECT min(offset) FROM records WHERE topic = ? AND partition = ? AND timestamp >= ?",
+            (topic.id, partition, timestamp_ms),
+        ).fetchone()[0]
+        return found
+
+    def snapshots(self, topic: Topic, partition: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to ``limit`` keys and values of a compacted topic, in the order of the keys, from behind ``after`` on."""
+        return self.db.execute(
+            "SELECT key, value FROM compacted_records WHERE topic = ? AND partition = ? AND key > ?"
+            " ORDER BY key LIMIT ?",
+            (topic.id, partition, after, limit),
+        ).fetchall()
+
+    def put_positions(self, group: str, topic: Topic, positions: Mapping[int, Position]) -> None:
+        """Set a group's positions, within the open transaction."""
+        self.db.executemany(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
+            [(group, topic.id, partition, each.offset, each.metadata) for partition, each in positions.items()],
+        )
+
     def close(self) -> None:
         """Roll back what is open and close the connection."""
         self.rollback()
         self.db.close()
-
-
-def to_batch(found: dict[int, list[Row]], positions: dict[int, int]) -> RecordBatch:
-    """Rows of several partitions in columns. ``positions``: the offset to read next, by partition."""
-    counts = {partition: len(rows) for partition, rows in found.items() if rows}
-    if not counts:
-        return no_records()
-    columns = list(zip(*(row for rows in found.values() for row in rows), strict=True))
-    notes = columns[4]
-    return RecordBatch(
-        partitions=np.repeat(np.fromiter(counts, np.int32), list(counts.values())),
-        offsets=np.array(columns[0], np.int64),
-        timestamps=np.array(columns[1], np.int64),
-        keys=list(columns[2]),
-        values=list(columns[3]),
-        positions=positions,
-        headers=[decode_headers(note) for note in notes] if any(notes) else None,
-    )
-
-
-def encode_headers(headers: Headers) -> str:
-    """Headers as the store keeps them: JSON, values in base 64."""
-    return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers])
-
-
-def decode_headers(note: str | None) -> list[tuple[str, bytes]]:
-    """The inverse of `encode_headers`; no headers for ``None``."""
-    return [] if note is None else [(name, base64.b64decode(value)) for name, value in json.loads(note)]
-
-
-def _size(key: bytes | None, value: bytes | None, note: str | None) -> int:
-    return len(key or b"") + len(value or b"") + len(note or "")

@@ -31,6 +31,7 @@ PARTITIONS, FEATURES = 4, 16
 OURS = {
     "edge-rnn confluent": ("--client", "confluent"),
     "edge-rnn confluent, 1 s commits": ("--client", "confluent", "--commit-interval", "1s"),
+    "edge-rnn confluent, at least once": ("--client", "confluent", "--delivery", "at-least-once"),
     "edge-rnn kafka-python": ("--client", "kafka-python"),
 }
 SLOW = {"one": 5, "edge-rnn kafka-python": 4}

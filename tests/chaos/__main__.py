@@ -29,6 +29,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=400.0, help="input records a second (default: 400)")
     parser.add_argument("--streams", type=int, default=40)
     parser.add_argument("--network", action="store_true", help="hosts in network namespaces, which get cut off (root)")
+    parser.add_argument(
+        "--quick", type=int, default=1, help="the quick faults come so many times as often (default: 1)"
+    )
     parser.add_argument("--kinds", default="", help="only these faults, separated by commas")
     parser.add_argument("--daemon-argument", action="append", default=[], help="more for every `edge-rnn run`")
     parser.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="of the daemons' clients")
@@ -52,6 +55,7 @@ def main() -> int:
         rate=options.rate,
         streams=options.streams,
         network=network,
+        quick=options.quick,
         kinds=tuple(kind for kind in options.kinds.split(",") if kind),
         arguments=arguments_of(options.daemon_argument),
         properties=tuple(options.property),

@@ -52,13 +52,13 @@ class Fault:
     pause_s: float
 
 
-def deck(transport: Transport, nodes: int, *, network: bool, disk: bool) -> list[str]:
-    """The kinds that this place can have, as often as they are to come."""
-    common = ["kill"] * 3 + ["pause", "restart"]
+def deck(transport: Transport, nodes: int, *, network: bool, disk: bool, quick: int = 1) -> list[str]:
+    """The kinds that this place can have, as often as they are to come: the quick ones ``quick`` times as often."""
+    common = (["kill"] * 3 + ["pause", "restart"]) * quick
     if transport == "sqlite":
-        points = [f"fail-point:{name}" for name in FAIL_POINTS if name != "revoked"]
+        points = [f"fail-point:{name}" for name in FAIL_POINTS if name != "revoked"] * quick
         return [*common, *points, "store-full", *(["disk-full"] if disk else [])]
-    points = [f"fail-point:{name}" for name in FAIL_POINTS]
+    points = [f"fail-point:{name}" for name in FAIL_POINTS] * quick
     broker = ["broker-stop", "broker-kill", "outage-kill"] if nodes == 1 else ["node-stop", "node-kill", "node-kill"]
     cuts = ["cut", "cut-long", *(["node-cut"] if nodes > 1 else [])] if network else []
     return [*common, *points, "kill-all", "zombie", "rolling", "join-leave", "join-kill", *broker, *cuts]

@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from tests.chaos.feed import KafkaSink, Sink, SqliteSink
 from tests.chaos.network import Network
-from tests.chaos.reading import Silent
-from tests.chaos.records import PARTITIONS
+from tests.chaos.reading import Silent, read_kafka, read_sqlite
+from tests.chaos.records import PARTITIONS, Record
 from tests.chaos.watch import Watcher, watch_kafka, watch_sqlite
 from tests.kafka.cluster import KafkaCluster, Seat
 
@@ -38,6 +38,8 @@ class Place(Protocol):
     def watcher(self) -> Watcher: ...
 
     def prefix(self, member: int) -> Sequence[str]: ...
+
+    def read(self, topic: str) -> list[Record]: ...
 
     def close(self) -> None: ...
 
@@ -73,6 +75,9 @@ class KafkaPlace:
 
     def prefix(self, member: int) -> Sequence[str]:
         return self.network.prefix(f"m{member}") if self.network else ()
+
+    def read(self, topic: str) -> list[Record]:
+        return read_kafka(self.url, topic)
 
     def close(self) -> None:
         self._stack.close()
@@ -117,6 +122,9 @@ class SqlitePlace:
 
     def prefix(self, member: int) -> Sequence[str]:
         return ()
+
+    def read(self, topic: str) -> list[Record]:
+        return read_sqlite(self.path, topic)
 
     def limit(self, *, full: bool) -> None:
         """Set the store's size limit to what it has now, or lift it."""

@@ -32,7 +32,7 @@ def judged(settings: ChaosSettings, least_faults: int) -> Report:
 def test_chaos_when_the_embedded_store_and_its_daemon_are_broken_then_nothing_is_lost_or_doubled(
     tmp_path: Path,
 ) -> None:
-    judged(ChaosSettings(transport="sqlite", seconds=20, faults=12, seed=2, logs=tmp_path), 6)
+    judged(ChaosSettings(transport="sqlite", seconds=20, faults=12, seed=2, logs=tmp_path), 3)
 
 
 @pytest.mark.parametrize(("transport", "seconds"), [("confluent", 40), ("kafka-python", 30)])

@@ -64,6 +64,14 @@ def fails(done: subprocess.CompletedProcess[str], status: int, *words: str) -> N
         (["produce", "{tmp}/none.csv", "--topic", "t", "--broker", "sqlite:{tmp}/s"], ["none.csv"]),
         (["train", "nothing", "-o", "{tmp}/run"], ["nothing", "activity", "weather"]),
         (["export", "{tmp}/none", "-o", "{tmp}/b"], ["none"]),
+        (["state", "list"], ["--group is missing", "EDGE_RNN_GROUP"]),
+        (["state", "walk"], ["walk", "state --help"]),
+        (["state", "list", "--group", "g", "--client", "java"], ["--client", "kafka-python or confluent"]),
+        (["state", "show", "xyz", "--hex", "--group", "g"], ["'xyz'", "hexadecimal"]),
+        (["state", "drop", "--group", "g"], ["KEY", "--all", "--fingerprint"]),
+        (["state", "drop", "a", "--all", "--group", "g"], ["KEY", "--all", "--fingerprint"]),
+        (["state", "drop", "--fingerprint", "12", "--group", "g"], ["--fingerprint", "16 hexadecimal"]),
+        (["state", "drop", "a", "--wait", "5", "--group", "g"], ["--wait", "5m"]),
     ],
 )
 def test_call_that_is_wrong_ends_with_status_2_and_one_line(arguments, words, bundle, tmp_path):
@@ -106,6 +114,16 @@ def test_topic_that_is_missing_is_said_with_the_remedy(bundle, tmp_path):
         *("--state-dir", str(tmp_path)),
     )
     fails(done, 1, "'a'", "--create-topics")
+
+
+def test_group_that_never_ran_is_named_with_the_topic_that_is_missing(tmp_path):
+    open_broker(f"sqlite:{tmp_path}/store").create_topic("other", 1)
+    fails(call("state", "list", "--group", "g", "--broker", f"sqlite:{tmp_path}/store"), 1, "'g-state'", "'g'")
+
+
+def test_store_that_is_not_there_is_not_made_by_looking(tmp_path):
+    fails(call("state", "list", "--group", "g", "--broker", f"sqlite:{tmp_path}/store"), 1, "store")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_setting_from_the_environment_gives_way_to_the_flag(bundle, tmp_path):

@@ -73,6 +73,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     yield from _place(request.param, request, tmp_path)
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("kafka-python", marks=pytest.mark.kafka),
+        pytest.param("confluent", marks=pytest.mark.kafka),
+    ]
+)
+def kafka_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Kafka by each client in turn."""
+    yield from _place(request.param, request, tmp_path)
+
+
 @pytest.fixture
 def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """The embedded transport alone, for what does not depend on the transport."""
@@ -80,6 +91,7 @@ def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def _place(name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+    """One transport's place, closed when the iterator ends."""
     if name == "sqlite":
         url, client = f"sqlite:{folder / 'store.sqlite'}", "kafka-python"
     else:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class DaemonProcess:

@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from runtime.core.batch import RecordBatch
+from tests.daemon.conftest import Place
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.oracle import Oracle
 
@@ -23,7 +24,8 @@ def outputs_by_stream(batch: RecordBatch) -> dict[bytes, list[bytes]]:
     return found
 
 
-def test_every_input_has_one_output_when_the_daemon_is_killed_again_and_again(place, bundle, tmp_path):
+def killed_again_and_again(place, bundle, tmp_path, *more: str) -> dict[bytes, list[bytes]]:
+    """Feed at a steady rate, kill the daemon now and then; returns what each stream should have as outputs."""
     rng = np.random.default_rng(7)
     oracle = Oracle(bundle.path)
     expected: dict[bytes, list[bytes]] = {}
@@ -46,7 +48,7 @@ def test_every_input_has_one_output_when_the_daemon_is_killed_again_and_again(pl
 
     feeder = threading.Thread(target=feed)
     moments = random.Random(11)
-    arguments = place.arguments(bundle, "--commit-interval", "20ms")
+    arguments = place.arguments(bundle, "--commit-interval", "20ms", *more)
     daemon = DaemonProcess(arguments, tmp_path / "daemon-0.log")
     total = WRITES * RECORDS
     try:
@@ -66,7 +68,31 @@ def test_every_input_has_one_output_when_the_daemon_is_killed_again_and_again(pl
         daemon.close()
         if feeder.is_alive():
             feeder.join()
+    return expected
+
+
+def test_every_input_has_one_output_when_the_daemon_is_killed_again_and_again(place, bundle, tmp_path):
+    expected = killed_again_and_again(place, bundle, tmp_path)
     assert outputs_by_stream(place.read()) == expected
+
+
+def test_at_least_once_loses_nothing_and_repeats_only_what_it_said(kafka_place, bundle, tmp_path):
+    expected = killed_again_and_again(
+        kafka_place, bundle, tmp_path, "--delivery", "at-least-once", "--snapshot-interval", "1s"
+    )
+    wait_for(lambda: _lacking(expected, kafka_place) == 0, lambda: f"{_lacking(expected, kafka_place)} lack")
+    for stream, found in outputs_by_stream(kafka_place.read()).items():
+        number = {value: index for index, value in enumerate(expected[stream])}
+        following = 0
+        for value in found:
+            assert number[value] <= following, stream  # a value of before, or the next
+            following = max(following, number[value] + 1)
+        assert following == len(expected[stream])
+
+
+def _lacking(expected: dict[bytes, list[bytes]], place: Place) -> int:
+    found = outputs_by_stream(place.read())
+    return sum(len(set(values) - set(found.get(stream, []))) for stream, values in expected.items())
 
 
 def test_sigterm_under_load_drains_commits_and_ends_with_status_0(place, bundle, tmp_path):

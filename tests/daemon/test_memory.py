@@ -10,6 +10,9 @@ from tests.daemon.processes import DaemonProcess, wait_for
 STEPS = 200
 """Steps a record."""
 
+QUEUES_BYTES = 48 << 20
+"""What may be on the way: 16 MiB read ahead, 16 MiB sent and not yet acknowledged, a fetch and a poll between them."""
+
 
 @pytest.mark.slow
 def test_memory_with_a_backlog_thirty_times_longer_stays_nearly_the_same(place, bundle, tmp_path):
@@ -27,4 +30,4 @@ def test_memory_with_a_backlog_thirty_times_longer_stays_nearly_the_same(place, 
         finally:
             daemon.close()
     backlog_bytes = 30000 * (len(value) + STEPS * 2 * 4)
-    assert peaks[1] - peaks[0] < backlog_bytes / 3, peaks
+    assert peaks[1] - peaks[0] < QUEUES_BYTES < backlog_bytes / 2, peaks

@@ -59,8 +59,9 @@ def test_pages_named_in_the_readme_exist():
 
 def test_every_flag_named_in_the_docs_is_one_of_the_command():
     known = ""
-    for name in ("run", "export", "train", "replay", "produce", "verify", "inspect", "doctor", "demo"):
-        help_ = [sys.executable, "-m", "edge_rnn.cli", name, "--help"]
+    names = ["run", "export", "train", "replay", "produce", "verify", "inspect", "doctor", "demo"]
+    for name in [*names, "state list", "state show", "state drop"]:
+        help_ = [sys.executable, "-m", "edge_rnn.cli", *name.split(), "--help"]
         known += subprocess.run(
             help_, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
         ).stdout

@@ -165,9 +165,14 @@ def test_process_of_an_output_beyond_the_limit_makes_a_dead_letter_and_its_strea
 
 def test_process_with_origin_headers_names_topic_partition_and_offset(lstm_bundle):
     good = f32(np.ones(3))
-    done = processor_of(lstm_bundle, headers="origin").process(batch_of([(2, b"a", good)], {2: 41}))
+    done = processor_of(lstm_bundle, headers="origin", model="m@1").process(batch_of([(2, b"a", good)], {2: 41}))
     assert done.outputs.headers == [
-        [("edge-rnn-topic", b"in"), ("edge-rnn-partition", b"2"), ("edge-rnn-offset", b"41")]
+        [
+            ("edge-rnn-topic", b"in"),
+            ("edge-rnn-partition", b"2"),
+            ("edge-rnn-offset", b"41"),
+            ("edge-rnn-model", b"m@1"),
+        ]
     ]
 
 
@@ -182,11 +187,13 @@ def test_process_with_trace_headers_passes_traceparent_on_and_nothing_else(lstm_
     )
     done = processor_of(lstm_bundle, headers="trace").process(batch)
     names = [name for name, _ in (done.outputs.headers or [[]])[0]]
-    assert names == ["edge-rnn-topic", "edge-rnn-partition", "edge-rnn-offset", "traceparent"]
+    assert names == ["edge-rnn-topic", "edge-rnn-partition", "edge-rnn-offset", "edge-rnn-model", "traceparent"]
 
 
 def test_process_with_other_partitions_leaves_the_choice_to_the_transport(lstm_bundle):
-    done = processor_of(lstm_bundle, same_partitions=False).process(batch_of([(2, b"a", f32(np.ones(3)))]))
+    processor = processor_of(lstm_bundle)
+    processor.same_partitions = False
+    done = processor.process(batch_of([(2, b"a", f32(np.ones(3)))]))
     assert done.outputs.partitions.tolist() == [BY_KEY]
 
 
@@ -246,6 +253,20 @@ def test_process_after_too_long_a_silence_begins_the_stream_anew(lstm_bundle):
     late = processor.process(batch_of([(0, b"a", value)], {0: 5}, timestamp=100)).outputs.values[0]
     assert late == within
     assert len(processor.streams) == 1
+
+
+def test_process_of_a_silence_and_a_tombstone_in_one_batch_equals_one_by_one(lstm_bundle):
+    value, stamps = f32(np.ones(3)), [0, 2000, 2000, 2001, 2002, 5000]
+    records = [(0, b"a", each) for each in (value, value, None, value, None, value)]
+    whole, single = (processor_of(lstm_bundle, idle_reset_ms=1000) for _ in range(2))
+    batches = [batch_of([each], {0: i}, timestamp=stamps[i]) for i, each in enumerate(records)]
+    expected = [output for batch in batches for output in single.process(batch).outputs.values]
+    batch = batch_of(records)
+    batch.timestamps[:] = stamps
+    assert whole.process(batch).outputs.values == expected
+    assert len(whole.streams) == len(single.streams) == 1
+    slots = [processor.streams.find(0, b"a") for processor in (whole, single)]
+    assert (whole.read_states(np.array(slots[:1])) == single.read_states(np.array(slots[1:]))).all()
 
 
 def test_process_of_json_for_a_classifier_gives_labels(classifier_bundle):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_rnn.contract.errors import StateError
 from runtime.checkpoint.metadata import CommitMetadata, decode_metadata
-from runtime.checkpoint.snapshot import Snapshots, decode_snapshots, encode_snapshots
+from runtime.checkpoint.snapshot import Snapshots, decode_snapshots, encode_closings, encode_snapshots
 
 FINGERPRINT = b"12345678"
 
@@ -29,7 +29,8 @@ def test_decode_of_what_was_encoded_gives_the_same(n, state_bytes):
     before = made(n, state_bytes)
     keys, values = encode_snapshots(FINGERPRINT, before)
     assert keys == [FINGERPRINT + key for key in before.keys]
-    after = decode_snapshots(keys, values, state_bytes, "here")
+    after, closed = decode_snapshots(keys, values, state_bytes, "here")
+    assert closed.keys == []
     assert after.keys == before.keys
     for mine, theirs in (
         (after.rows, before.rows),
@@ -37,6 +38,28 @@ def test_decode_of_what_was_encoded_gives_the_same(n, state_bytes):
         (after.timestamps, before.timestamps),
     ):
         assert np.array_equal(mine, theirs)
+
+
+@given(st.lists(st.booleans(), max_size=12), st.sampled_from([0, 7]))
+def test_decode_of_snapshots_and_closings_mixed_keeps_them_apart(flags, state_bytes):
+    snapshots = made(len(flags), state_bytes)
+    keys, values = encode_snapshots(FINGERPRINT, snapshots)
+    closings = {snapshots.keys[i]: 10 * i for i, flag in enumerate(flags) if flag}
+    values_of = dict(zip(keys, values, strict=True)) | dict(zip(*encode_closings(FINGERPRINT, closings), strict=True))
+    after, closed = decode_snapshots(list(values_of), list(values_of.values()), state_bytes, "here")
+    assert dict(zip(closed.keys, closed.offsets.tolist(), strict=True)) == closings
+    open_ = [i for i, flag in enumerate(flags) if not flag]
+    assert after.keys == [snapshots.keys[i] for i in open_]
+    assert np.array_equal(after.rows, snapshots.rows[open_])
+
+
+@pytest.mark.parametrize("at", [1, *range(4, 24)])
+def test_decode_of_a_closing_with_one_bit_flipped_is_refused(at):
+    keys, values = encode_closings(FINGERPRINT, {b"key-0": 5})
+    damaged = bytearray(values[0])
+    damaged[at] ^= 1
+    with pytest.raises(StateError, match=r"partition 3.*key-0"):
+        decode_snapshots(keys, [bytes(damaged)], 12, "partition 3")
 
 
 @pytest.mark.parametrize("at", range(4, 36))

@@ -15,7 +15,7 @@ from runtime.transports.connect import open_transport
 from runtime.transports.protocol import Broker, Client, MemberSettings, Position, Transport
 
 PARTITIONS = 4
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Record(NamedTuple):

@@ -334,6 +334,33 @@ def test_input_of_an_aborted_epoch_is_never_polled(place: Place, open_member: Op
     assert all(position is not None for position in successor_start.values())
 
 
+def test_position_passes_markers_and_aborted_records_without_a_further_record(
+    place: Place, open_member: OpenMember
+) -> None:
+    """So a replay up to a position that was committed there ends, though nothing comes any more."""
+    member = open_member().join().serve_end()
+    begin = dict(member.next)
+    upstream = open_member(
+        place.with_(group=f"up-{uuid.uuid4().hex[:6]}", input=place.settings.output, output=place.settings.input)
+    )
+    upstream.transport.send(records(numbered(8, "kept")), "output")
+    upstream.transport.commit({})
+    upstream.transport.send(records(numbered(8, "aborted")), "output")
+    upstream.transport.abort()
+    upstream.transport.send(records([b"done"]), "dead-letter")  # waits until the abort has written all its markers
+    upstream.transport.commit({})
+    ends = {partition: member.transport.bounds(partition)[1] for partition in range(PARTITIONS)}
+    assert payloads(member.take(8)) == numbered(8, "kept")
+    member.until(lambda: member.next == ends, f"positions {ends}")
+    assert set(member.transport.lag().values()) == {0}
+    member.transport.commit(member.positions("at the end"))
+    member.transport.close()
+    successor = open_member().join().serve(begin)
+    assert payloads(successor.take(8)) == numbered(8, "kept")
+    committed = {partition: successor.transport.committed(partition) for partition in range(PARTITIONS)}
+    successor.until(lambda: successor.positions("at the end") == committed, f"positions {committed}")
+
+
 def test_bad_partition_is_refused(place: Place, open_member: OpenMember) -> None:
     member = open_member()
     with pytest.raises((TopicError, CommitAborted)):
@@ -410,7 +437,8 @@ def test_poll_goes_on_while_a_restore_is_half_read(place: Place, open_member: Op
 
 
 def test_older_self_can_commit_nothing(place: Place, open_member: OpenMember) -> None:
-    older = open_member().join().serve_end()
+    session = {} if place.name == "sqlite" else {"session.timeout.ms": 6000}
+    older = open_member(place.with_(properties=session)).join().serve_end()
     start = place.ends(place.settings.output)
     older.transport.send(records([b"before"]), "output")
     older.transport.commit(older.positions("before"))
@@ -419,13 +447,12 @@ def test_older_self_can_commit_nothing(place: Place, open_member: OpenMember) ->
         with pytest.raises(Fenced, match="another process"):
             open_member()
         older.transport._lock.release()  # type: ignore[attr-defined]  # as if the file lock had failed
-    newer = open_member()
+    newer = open_member().join()
     with pytest.raises(Fenced):
         older.transport.commit(older.positions("zombie"))
     with pytest.raises(Fenced):
         send_and_commit(older, records([b"zombie"]))
     assert payloads(place.since(place.settings.output, start)) == [b"before"]
-    newer.join()
     assert newer.transport.committed(0) == Position(older.next[0], "before")
     newer.transport.send(records([b"after"]), "output")
     newer.transport.commit({})
@@ -549,7 +576,7 @@ def test_open_with_a_state_topic_of_other_partitions_is_refused(place: Place) ->
     member.open()
     member.transport.close()
     member = new_member(place.with_(group=group))
-    with pytest.raises(TopicError, match=f"{group}-state.* 2 .*{PARTITIONS}"):
+    with pytest.raises(TopicError, match=rf"{group}-state.* 2 .*{PARTITIONS}|{PARTITIONS} partitions, .* for 2\b"):
         member.open()
     member.transport.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import signal
 import threading
 import time
 import uuid
@@ -67,6 +69,61 @@ def test_member_works_on_after_the_broker_was_away(kafka_place: tuple[Place, Run
         member.transport.commit(member.positions("after"))
     assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == numbered(40, "after")
     member.transport.close()
+
+
+@pytest.mark.parametrize("stopped_s", [1.5, 4.0])
+def test_epoch_whose_records_waited_too_long_for_the_broker_is_seen_whole_or_not_at_all(
+    kafka_place: tuple[Place, RunningKafka], stopped_s: float
+) -> None:
+    """A client that gives a record up must not commit the rest of its transaction."""
+    place, kafka = kafka_place
+    settings = dataclasses.replace(place.settings, transaction_timeout_s=2.0)
+    member = new_member(settings).open().join().serve_end()
+    member.transport.send(records(numbered(8, "first")), "output")
+    member.transport.commit(member.positions("first"))
+    assert kafka.pid is not None
+    os.kill(kafka.pid, signal.SIGSTOP)
+    goes_on = threading.Timer(stopped_s, os.kill, (kafka.pid, signal.SIGCONT))
+    goes_on.start()
+    expected = numbered(8, "first")
+    try:
+        member.transport.send(records(numbered(40, "second")), "output")
+        member.transport.commit(member.positions("second"))
+        expected += numbered(40, "second")
+    except CommitAborted:
+        goes_on.join()
+        member.transport.abort()
+    member.transport.send(records(numbered(8, "third")), "output")
+    member.transport.commit(member.positions("third"))
+    expected += numbered(8, "third")
+    assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == sorted(expected)
+    member.transport.close()
+
+
+def test_record_that_kafka_python_gives_up_aborts_its_epoch(kafka_broker: str) -> None:
+    """A batch that waits for longer than its time limit fails; kafka-python would commit the transaction without it."""
+    broker = open_broker(kafka_broker, "kafka-python")
+    place = make_place("kafka-python", kafka_broker, "kafka-python", broker, f"expire-{uuid.uuid4().hex[:6]}")
+    impatient = {"linger.ms": 60_000, "request.timeout.ms": 9500, "delivery.timeout.ms": 70_000}
+    member = new_member(dataclasses.replace(place.settings, properties=impatient)).open().join().serve_end()
+    member.transport.send(records(numbered(8, "lost")), "output")
+    producer = member.transport._producer  # type: ignore[attr-defined]
+    producer._accumulator.config["delivery_timeout_ms"] = 1  # as if the minute were over
+    deadline = time.monotonic() + 20
+    while producer._accumulator.has_incomplete:
+        assert time.monotonic() < deadline
+        producer._sender.wakeup()
+        member.transport.poll(100, 0.01)
+    producer._accumulator.config["delivery_timeout_ms"] = 70_000
+    with pytest.raises(CommitAborted):
+        member.transport.commit(member.positions("without its records"))
+    member.transport.abort()
+    assert all(member.transport.committed(partition) is None for partition in range(4))
+    member.transport.send(records(numbered(8, "again")), "output")
+    member.transport.commit(member.positions("again"))
+    assert sorted(record.value or b"" for record in place.since(place.settings.output, {})) == numbered(8, "again")
+    member.transport.close()
+    broker.close()
 
 
 def dawdle(member: Member) -> None:

@@ -1,0 +1,127 @@
+"""Another model under the same group: warmed up by recent input, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge_rnn.contract.bundle import Bundle
+from runtime.core.batch import Outgoing, RecordBatch
+from tests.daemon.conftest import PARTITIONS, Place
+from tests.daemon.processes import DaemonProcess, wait_for
+from tests.models_for_tests import make_bundle
+from tests.oracle import Oracle
+
+STREAMS = 6
+EPOCH_MS = 1_700_000_000_000
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
+    """Two models that say different things of the same input."""
+    folder = tmp_path_factory.mktemp("models")
+    return make_bundle(folder / "one", seed=1), make_bundle(folder / "two", seed=2)
+
+
+class Feed:
+    """Rows for some streams, one a stream and second, by record time."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.rows: list[list[np.ndarray]] = [[] for _ in range(STREAMS)]
+        self._rng = np.random.default_rng(0)
+
+    def more(self, seconds: int) -> None:
+        for _ in range(seconds):
+            second = len(self.rows[0])
+            for rows in self.rows:
+                rows.append(self._rng.standard_normal(3).astype("<f4"))
+            self.place.broker.write(
+                self.place.topic("in"),
+                Outgoing(
+                    partitions=np.arange(STREAMS, dtype=np.int32) % PARTITIONS,
+                    timestamps=np.full(STREAMS, EPOCH_MS + 1000 * second, np.int64),
+                    keys=[b"s%d" % stream for stream in range(STREAMS)],
+                    values=[rows[-1].tobytes() for rows in self.rows],
+                ),
+            )
+
+    def expected(self, bundle: Bundle, since: int = 0) -> list[list[bytes]]:
+        """What a model says to each stream's rows from second ``since`` on."""
+        oracle = Oracle(bundle.path)
+        return [[oracle.step(f"{s}", row).tobytes() for row in rows[since:]] for s, rows in enumerate(self.rows)]
+
+
+def by_stream(batch: RecordBatch) -> Iterator[list[bytes | None]]:
+    for stream in range(STREAMS):
+        yield [v for k, v in zip(batch.keys, batch.values, strict=True) if k == b"s%d" % stream]
+
+
+def serve_until(place: Place, bundle: Bundle, outputs: int, *more: str) -> str:
+    daemon = DaemonProcess(place.arguments(bundle, *more), place.folder / "log")
+    try:
+        wait_for(lambda: len(place.read()) >= outputs, lambda: f"{outputs} outputs; {daemon.text()}")
+        assert daemon.stop() == 0, daemon.text()
+    finally:
+        daemon.close()
+    return daemon.text()
+
+
+def test_new_model_is_warmed_up_and_the_old_one_comes_back_as_if_it_had_never_gone(place, models):
+    one, two = models
+    feed = Feed(place)
+    feed.more(20)
+    serve_until(place, one, 20 * STREAMS)
+    feed.more(5)
+    serve_until(place, two, 25 * STREAMS, "--on-new-model", "warmup=1h")
+    feed.more(5)
+    serve_until(place, one, 30 * STREAMS)
+    feed.more(5)
+    serve_until(place, two, 35 * STREAMS)  # known by now: nothing to warm up
+    first, second = feed.expected(one), feed.expected(two)
+    for stream, found in enumerate(by_stream(place.read())):
+        parts = first[stream][:20], second[stream][20:25], first[stream][25:30], second[stream][30:]
+        assert found == [value for part in parts for value in part]
+
+
+def test_warm_up_takes_as_much_input_as_asked_and_outputs_say_which_model_made_them(embedded, models):
+    one, two = models
+    feed = Feed(embedded)
+    feed.more(20)
+    serve_until(embedded, one, 20 * STREAMS, "--headers", "model")
+    feed.more(3)
+    serve_until(embedded, two, 23 * STREAMS, "--on-new-model", "warmup=4s")
+    batch = embedded.read()
+    warm = feed.expected(two, since=15)  # the newest record before the swap is of second 19
+    for stream, found in enumerate(by_stream(batch)):
+        assert found[20:] == warm[stream][5:]
+    makers = [dict(headers)["edge-rnn-model"].decode() for headers in batch.headers or []]
+    first, second = (f"{bundle.manifest.name}@" for bundle in models)
+    by_name = [maker.partition("@")[0] + "@" for maker in makers]
+    assert len(set(makers)) == 2
+    assert by_name.count(first) == 20 * STREAMS
+    assert by_name.count(second) == 3 * STREAMS
+
+
+def test_warm_up_killed_again_and_again_ends_with_the_same_bits(embedded, models):
+    one, two = models
+    feed = Feed(embedded)
+    feed.more(20)
+    serve_until(embedded, one, 20 * STREAMS)
+    feed.more(5)
+    for point in ("restored:2", "polled:3", "snapshots-sent:1", "before-commit:1", "committed:1"):
+        environment = {"EDGE_RNN_FAIL_POINT": point}
+        daemon = DaemonProcess(
+            embedded.arguments(two, "--on-new-model", "warmup=1h"), embedded.folder / "killed", environment
+        )
+        try:
+            assert daemon.wait() != 0, daemon.text()
+        finally:
+            daemon.close()
+    feed.more(5)
+    serve_until(embedded, two, 30 * STREAMS, "--on-new-model", "warmup=1h")
+    expected = feed.expected(two)
+    for stream, found in enumerate(by_stream(embedded.read())):
+        assert found[20:] == expected[stream][20:]
