@@ -14,7 +14,7 @@ OUT ?= demo-out
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak fuzz kafka lock clean
+.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak fuzz imports kafka lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -56,6 +56,9 @@ soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: wi
 fuzz: $(STAMP) ## 500 random causal modules exported and compared, and every kind of the zoo (about 10 minutes)
 	@EDGE_RNN_FUZZ=500 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=20000 tests/exporters/test_fuzz.py
 	@$(BIN)/python -m tests.exporters.zoo
+
+imports: $(STAMP) ## ONNX files out of PyPI packages imported and compared with a plain loop; renews docs/import.md
+	@$(BIN)/python -m tests.exporters.foreign --write docs/import.md
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

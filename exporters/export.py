@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 from torch import nn
 
 from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
-from edge_rnn.contract.errors import ExportRefused, GateFailed, UsageError
+from edge_rnn.contract.errors import ExportRefused, GateFailed
 from edge_rnn.contract.gates import GATES, SEED, TOLERANCE, check_parity, measure_gates, report_of
 from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_arrays, encode_golden
 from edge_rnn.contract.signature import FORMAT, GateFigure, GateReport, InputSpec, Manifest
@@ -32,15 +31,13 @@ from edge_rnn.contract.verification import bit_inputs, cpu_engine
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
+from exporters.naming import LARGEST_TOLERANCE, check_name, check_tolerance
 from exporters.reference import RunRecord, measure_rounding, record_module
 from exporters.source import Source
 
 BATCH = 8
 MARKS = (1, 2, 64, 128, GOLDEN_STEPS)
 """Numbers of steps after which the module's states are recorded."""
-
-LARGEST_TOLERANCE = 1e-3
-"""Beyond this a graph that is wrong could pass."""
 
 Progress = Callable[[str, GateFigure], None]
 
@@ -147,21 +144,6 @@ def _explain(subject: Subject, inputs: Sequence[np.ndarray], expected: Record, r
     except GateFailed:
         return ""
     return f"{told}: --tolerance {needed:.0e} allows for that"
-
-
-def check_tolerance(tolerance: float) -> None:
-    """Raise `UsageError` unless it is between `TOLERANCE` and `LARGEST_TOLERANCE`."""
-    if not TOLERANCE <= tolerance <= LARGEST_TOLERANCE:
-        raise UsageError(f"the tolerance is {tolerance:g}; give one from {TOLERANCE:g} to {LARGEST_TOLERANCE:g}")
-
-
-def check_name(name: str) -> str:
-    """A bundle's name: letters, digits, ``-``, ``_`` and ``.``. Raises `UsageError`."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(
-            f"the name {name!r} cannot name a bundle: give --name with up to 64 letters, digits, '-', '_' and '.'"
-        )
-    return name
 
 
 def _copy_for_inference(module: nn.Module) -> nn.Module:

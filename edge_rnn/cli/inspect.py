@@ -47,6 +47,8 @@ def describe(bundle: Bundle) -> Iterator[str]:
             ("needs", f"onnxruntime {manifest.onnxruntime} or later"),
             ("digest", bundle.digest),
             *([("made from", source)] if source else []),
+            *([("framing", str(manifest.framing))] if manifest.framing else []),
+            *([("batch", "one stream a call: streams take turns")] if manifest.batch_limit == 1 else []),
         ]
     )
     yield "\ninputs"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from edge_rnn.contract.errors import BundleError
+from edge_rnn.contract.framing import Framing
 
 FORMAT = 1
 """Version of the manifest's schema that this code reads and writes."""
@@ -113,11 +114,16 @@ class InitialArray(_Spec, frozen=True):
 
 
 class ConstantSpec(_Spec, frozen=True):
-    """An input that has the same value in every call, e.g. a sample rate."""
+    """An input that has the same value in every call, e.g. a sample rate.
+
+    ``value`` is the value itself or says where it is kept. With a ``batch_axis`` it is that of one
+    stream, without this axis, and is repeated along it for each stream of the call.
+    """
 
     name: str
     dtype: str
-    value: float | int | list[float | int]
+    value: float | int | list[float | int] | InitialArray
+    batch_axis: int | None = None
 
 
 class GateFigure(_Spec, frozen=True):
@@ -160,7 +166,9 @@ class Manifest(_Spec, frozen=True):
     """``manifest.json``: all that is needed to run the graph, and proof that the files are the ones meant.
 
     ``files`` maps each file of the bundle to ``"sha256:<hex>"``. ``onnxruntime`` is the least
-    version that runs the graph. ``source`` says what was exported, for a person.
+    version that runs the graph. ``source`` says what was exported, for a person. ``batch_limit`` is
+    how many streams one call of the graph takes (``None``: any number); more of them take turns.
+    ``framing`` says how a stream of samples becomes the windows that the one input takes.
     """
 
     format: int
@@ -173,6 +181,8 @@ class Manifest(_Spec, frozen=True):
     outputs: tuple[OutputSpec, ...]
     states: tuple[StateSpec, ...]
     constants: tuple[ConstantSpec, ...] = ()
+    framing: Framing | None = None
+    batch_limit: int | None = None
     gates: GateReport | None = None
     source: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -268,5 +278,10 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             refuse(f"the {what} name {twice[0]!r} stands twice")
+    if manifest.batch_limit not in (None, 1):
+        refuse(f"the graph takes {manifest.batch_limit} streams a call, expected one or any number")
+    framing = manifest.framing
+    if framing is not None and (len(manifest.inputs) != 1 or manifest.width != framing.width or framing.hop < 1):
+        refuse(f"framing {framing} makes windows of {framing.width} samples for inputs of {manifest.width}")
     if manifest.graph not in manifest.files:
         refuse(f"the graph {manifest.graph!r} is not among the files")
