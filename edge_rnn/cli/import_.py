@@ -10,6 +10,8 @@ import msgspec
 import typer
 
 from edge_rnn.cli.gate_table import gate_lines, gate_row
+from edge_rnn.cli.precision import accuracy_lines, made_in
+from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.framing import parse_framing
 from edge_rnn.contract.gates import TOLERANCE
@@ -47,6 +49,19 @@ def command(
     tolerance: Annotated[
         float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
     ] = TOLERANCE,
+    precision: Annotated[
+        str, typer.Option(help="fp32, int8 (integer products, streams kept apart) or fp16 (weights of half the size).")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Sequences like those of use: .csv with a key column, .npz or .wav.", show_default=False),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest share of other decisions, or error per deviation, allowed  [0.05]")
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Bits of int8 weights: 8, or 7 for CPUs without VNNI  [as this CPU is]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Import an ONNX model as a bundle: its states paired or exposed, its axes found by running it.
@@ -75,24 +90,31 @@ def command(
         output=first,
         framing=None if framing is None else parse_framing(framing),
     )
-    imported = import_bundle(
-        model,
-        output,
-        asked,
-        name=name,
-        tolerance=tolerance,
-        told=None if json else _tell,
-        progress=None if json else _show,
-    )
-    bundle = imported.bundle
+    readings: list[Reading] = []
+
+    def told(reading: Reading) -> None:
+        readings.append(reading)
+        if not json:
+            _tell(reading)
+
+    def make(path: Path) -> Bundle:
+        progress = None if json else _show
+        found = import_bundle(model, path, asked, name=name, tolerance=tolerance, told=told, progress=progress)
+        return found.bundle
+
+    bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
     gates = bundle.manifest.gates
     assert gates is not None
     if json:
-        states_found = [{"input": p.input, "output": p.output, "why": p.why} for p in imported.reading.wiring.pairs]
+        states_found = [{"input": p.input, "output": p.output, "why": p.why} for p in readings[0].wiring.pairs]
         result = {"bundle": str(output), "name": bundle.manifest.name, "digest": bundle.digest, "states": states_found}
-        print(msgspec.json.format(msgspec.json.encode({**result, "gates": gates}), indent=2).decode())
+        print(
+            msgspec.json.format(
+                msgspec.json.encode({**result, "gates": gates, "accuracy": bundle.manifest.accuracy}), indent=2
+            ).decode()
+        )
         return
-    for line in gate_lines(gates):
+    for line in [*gate_lines(gates), *accuracy_lines(bundle)]:
         print(line)
     print(f"\nwrote {output}; look at it with: edge-rnn inspect {output}")
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edge_rnn.contract.accuracy import Accuracy
 from edge_rnn.contract.errors import BundleError
 from edge_rnn.contract.framing import Framing
 
@@ -169,6 +170,7 @@ class Manifest(_Spec, frozen=True):
     version that runs the graph. ``source`` says what was exported, for a person. ``batch_limit`` is
     how many streams one call of the graph takes (``None``: any number); more of them take turns.
     ``framing`` says how a stream of samples becomes the windows that the one input takes.
+    ``accuracy`` is there where ``precision`` is not ``fp32``.
     """
 
     format: int
@@ -183,6 +185,7 @@ class Manifest(_Spec, frozen=True):
     constants: tuple[ConstantSpec, ...] = ()
     framing: Framing | None = None
     batch_limit: int | None = None
+    accuracy: Accuracy | None = None
     gates: GateReport | None = None
     source: dict[str, str] = {}
     files: dict[str, str] = {}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.cpu import adds_eight_bits
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.ort import import_onnxruntime
 from edge_rnn.contract.signature import Manifest, TensorSpec
@@ -43,6 +44,11 @@ class StepGraph:
 
         Raises `EngineError`.
         """
+        if manifest.accuracy is not None and manifest.accuracy.weight_bits == 8 and not adds_eight_bits():
+            raise EngineError(
+                f"the weights of {manifest.name!r} have 8 bits, and this CPU has no VNNI: its sums of products would overflow;"
+                " export with --weight-bits 7"
+            )
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -111,7 +117,7 @@ class StepGraph:
         for state, value in zip(manifest.states, states, strict=True):
             feed[state.input] = np.ascontiguousarray(np.moveaxis(value, 0, state.batch_axis))
         try:
-            results = self._session.run(self._wanted, feed)
+            results = self._call(feed)
         except Exception as error:
             shapes = {name: value.shape for name, value in feed.items()}
             raise EngineError(
@@ -121,6 +127,10 @@ class StepGraph:
         outputs = [_from_graph(spec, value) for spec, value in zip(manifest.outputs, results[:n], strict=True)]
         new = [np.moveaxis(value, spec.batch_axis, 0) for spec, value in zip(manifest.states, results[n:], strict=True)]
         return outputs, new
+
+    def _call(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        results: list[np.ndarray] = self._session.run(self._wanted, feed)
+        return results
 
 
 def open_step_graph(bundle: Bundle, *, threads: int = 1) -> StepGraph:
