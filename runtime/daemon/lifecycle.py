@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
+from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
 from runtime.engines.cpu import open_cpu_engine
 from runtime.observe.http import ObserveServer
@@ -46,8 +48,8 @@ MAX_POLL_INTERVAL_MS = 300_000
 """Kafka's default: a member that has not polled for so long has left its group."""
 
 
-def serve(bundle_path: Path, settings: RunSettings) -> None:
-    """Run a bundle as a daemon until SIGTERM or SIGINT, then drain, commit and return.
+def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
+    """Run a bundle as a daemon until SIGTERM or SIGINT, then drain, commit and return; a shadow returns its report.
 
     Raises the contract's errors: `UsageError`, `BundleError`, `GateFailed`, `TransportError`,
     `StateError`, `EngineError`.
@@ -56,16 +58,21 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
     limits = _limits(settings)
     loop = _loop(settings)
     bundle = open_bundle(bundle_path)
-    group = settings.group or bundle.manifest.name
+    if settings.shadow is not None and settings.group is not None:
+        raise UsageError("--group and --shadow are both given; a shadow is of no group but the one it shadows")
+    group = settings.shadow or settings.group or bundle.manifest.name
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
-        instance = settings.instance
-        if instance is None:
-            state_dir = Path(settings.state_dir) if settings.state_dir else default_state_dir()
-            instance = stack.enter_context(InstanceName(state_dir, group)).name
-        member = _member(settings, group, instance)
-        transport = open_transport(member)
         metrics = Metrics()
+        transport: Transport
+        report: ShadowReport | None = None
+        if settings.shadow is not None:
+            instance = "shadow"
+            transport = shadow = open_shadow(settings, _member(settings, group, instance), bundle.manifest)
+            report = ShadowReport(shadow, group, bundle.manifest.name, metrics)
+        else:
+            instance = settings.instance or stack.enter_context(_instance_name(settings, group)).name
+            transport = open_transport(_member(settings, group, instance))
         daemon = _assemble(bundle, settings, limits, loop, transport, metrics)
         if settings.http is not None:
             server = ObserveServer(
@@ -73,6 +80,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
                 metrics,
                 healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
                 ready=lambda: daemon.unready,
+                report=report,
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
@@ -92,13 +100,29 @@ def serve(bundle_path: Path, settings: RunSettings) -> None:
         )
         daemon.run(stop)
         log.info("stopped")
+        return None if report is None else report()
+
+
+def _instance_name(settings: RunSettings, group: str) -> InstanceName:
+    return InstanceName(Path(settings.state_dir) if settings.state_dir else default_state_dir(), group)
 
 
 def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
     engine = open_cpu_engine(
-        bundle, threads=settings.threads, folder=None if settings.arena_dir is None else Path(settings.arena_dir)
+        bundle,
+        tuned=True,
+        threads=settings.threads,
+        folder=None if settings.arena_dir is None else Path(settings.arena_dir),
+    )
+    log.info(
+        "model calls",
+        extra={
+            "streams": engine.tuning.streams,
+            "threads": engine.tuning.threads,
+            "rows_per_second": round(max(engine.tuning.rates.values())),
+        },
     )
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
@@ -163,7 +187,7 @@ def _limits(settings: RunSettings) -> Limits:
 
 
 def _loop(settings: RunSettings) -> LoopSettings:
-    if settings.threads < 1:
+    if settings.threads is not None and settings.threads < 1:
         raise UsageError(f"--threads is {settings.threads}, expected at least 1")
     if settings.startup_timeout_s <= 0:
         raise UsageError(f"--startup-timeout is {settings.startup_timeout!r}, expected more than 0")
@@ -174,10 +198,11 @@ def _loop(settings: RunSettings) -> LoopSettings:
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
-        max_replay_records=settings.max_replay,
+        background_records=settings.background_records,
+        max_replay_records=settings.max_replay if settings.shadow is None else sys.maxsize,
         max_streams=settings.max_streams,
         leave=settings.leave,
-        dead_letters=settings.dead_letter is not None,
+        dead_letters=settings.dead_letter is not None or settings.shadow is not None,
     )
 
 

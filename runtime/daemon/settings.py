@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,6 +13,9 @@ from edge_rnn.contract.units import parse_duration, parse_size
 from runtime.checkpoint.policy import NewModel, RecoveryPolicy, SnapshotPolicy
 from runtime.core.processor import HeaderMode
 from runtime.transports.protocol import Delivery
+
+SHADOW_WARMUP = "warmup=10m"
+"""What a shadow does about another model, which is what it usually is."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,14 +42,18 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     arena_dir: str | None = None
     startup_timeout: str = "20s"
     max_records: int = 4096
+    background_records: int = 256
     max_chunk: int = 64
-    threads: int = 1
+    threads: int | None = None
+    workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
     delivery: Delivery = "exactly-once"
-    on_new_model: str = "fail"
+    on_new_model: str | None = None
     on_moved_offsets: Literal["fail", "reset"] = "fail"
     on_lost_input: Literal["fail", "reset"] = "fail"
+    shadow: str | None = None
+    shadow_tolerance: float = 1e-3
     leave: bool = False
     http: str | None = None
     log_format: Literal["text", "json"] = "text"
@@ -61,7 +69,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     def snapshots(self) -> SnapshotPolicy:
         """How often the states are saved."""
         budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
-        return SnapshotPolicy(parse_duration(self.snapshot_interval, "--snapshot-interval"), budget)
+        interval_s = parse_duration(self.snapshot_interval, "--snapshot-interval")
+        return SnapshotPolicy(interval_s if self.shadow is None else math.inf, budget)
 
     @property
     def replays(self) -> bool:
@@ -81,7 +90,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def recovery(self) -> RecoveryPolicy:
         """What to do where state and offsets do not fit together. Raises `UsageError`."""
-        answer, _, duration = self.on_new_model.partition("=")
+        on_new_model = self.on_new_model or ("fail" if self.shadow is None else SHADOW_WARMUP)
+        answer, _, duration = on_new_model.partition("=")
         if answer not in ("fail", "reset", "warmup") or (answer == "warmup") != bool(duration):
             raise UsageError(f"--on-new-model is {self.on_new_model!r}, expected fail, reset or warmup=DURATION")
         warmup_s = parse_duration(duration, "--on-new-model warmup") if duration else 0.0
@@ -96,7 +106,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def header_mode(self) -> HeaderMode:
         """Which headers outputs have: where models may follow one another, at least which one made it."""
-        return self.headers or ("none" if self.on_new_model == "fail" else "model")
+        return self.headers or ("none" if self.on_new_model in (None, "fail") else "model")
 
     @property
     def replay_settings(self) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from edge_rnn.contract.errors import UsageError
@@ -16,19 +17,32 @@ Check = Callable[[], str | None]
 class ObserveServer:
     """Serves in a thread of its own until closed. ``port`` is the one really bound."""
 
-    def __init__(self, address: str, metrics: Metrics, healthy: Check, ready: Check) -> None:
-        """``address`` is ``HOST:PORT`` or ``:PORT`` (all interfaces); port 0 takes a free one. Raises `UsageError`."""
+    def __init__(
+        self,
+        address: str,
+        metrics: Metrics,
+        healthy: Check,
+        ready: Check,
+        report: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
+        """``address`` is ``HOST:PORT`` or ``:PORT`` (all interfaces); port 0 takes a free one. Raises `UsageError`.
+
+        ``report`` is what ``/shadow`` gives, as JSON, where there is a shadow.
+        """
         host, _, port = address.rpartition(":")
         routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
             "/metrics": lambda: (200, "text/plain; version=0.0.4; charset=utf-8", metrics.render()),
             "/healthz": lambda: _verdict(healthy()),
             "/readyz": lambda: _verdict(ready()),
         }
+        if report is not None:
+            routes["/shadow"] = lambda: (200, "application/json", json.dumps(report()).encode() + b"\n")
+        known = ", ".join(routes).encode()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 route = routes.get(self.path.partition("?")[0])
-                status, kind, body = route() if route else (404, "text/plain", b"try /metrics, /healthz or /readyz\n")
+                status, kind, body = route() if route else (404, "text/plain", b"known are " + known + b"\n")
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))

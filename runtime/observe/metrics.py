@@ -18,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self.lag: dict[int, int] = {}
         self._in = Counter("edge_rnn_records_in", "Records applied", registry=registry)
         self._out = Counter("edge_rnn_records_out", "Output records sent", registry=registry)
         self._dead = Counter("edge_rnn_dead_letters", "Records that could not be used", registry=registry)
@@ -102,11 +103,18 @@ class Metrics:
 
     def observed(self, lag: Mapping[int, int], streams: int, horizon: int) -> None:
         """State of now and then: lag in records by partition, streams held, records that a crash would replay."""
+        self.lag = dict(lag)
         self._streams.set(streams)
         self._horizon.set(horizon)
         self._lag.clear()
         for partition, records in lag.items():
             self._lag.labels(str(partition)).set(records)
+
+    def work(self) -> tuple[int, int, float]:
+        """Records applied, model steps taken, and seconds in model calls, so far."""
+        names = ("edge_rnn_records_in_total", "edge_rnn_steps_total", "edge_rnn_call_seconds_sum")
+        records, steps, seconds = (self.registry.get_sample_value(name) or 0.0 for name in names)
+        return int(records), int(steps), seconds
 
     def render(self) -> bytes:
         """The text that ``/metrics`` gives."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_rnn.contract.errors import MissingDependency, UsageError
+from runtime.transports.observer import Observer
 from runtime.transports.protocol import Broker, Client, MemberSettings, Transport
 
 
@@ -34,6 +35,22 @@ def open_transport(settings: MemberSettings) -> Transport:
 
         transport = KafkaPythonTransport(settings)
     return transport
+
+
+def open_observer(settings: MemberSettings) -> Observer:
+    """As `open_transport`, to read what a group reads and writes without being of it."""
+    observer: Observer
+    if settings.broker.startswith("sqlite:"):
+        from runtime.transports.sqlite_observer import SqliteObserver
+
+        observer = SqliteObserver(settings)
+    elif _module(settings.client) == "confluent":
+        observer = _confluent("confluent_observer").ConfluentObserver(settings)
+    else:
+        from runtime.transports.kafka_python_observer import KafkaPythonObserver
+
+        observer = KafkaPythonObserver(settings)
+    return observer
 
 
 def open_broker(

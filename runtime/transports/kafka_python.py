@@ -67,22 +67,27 @@ class KafkaPythonTransport(KafkaMember):
         self._make_producer(max(1.0, deadline - time.monotonic()))
         self._subscribe()
 
-    def _subscribe(self) -> None:
+    def _make_consumer(self, **membership: object) -> Any:
         settings = self.settings
-        self._consumer = make(
+        return make(
             KafkaConsumer,
             settings.broker,
             self._properties,
             settings.startup_timeout_s,
             group_id=settings.group,
-            group_instance_id=settings.instance,
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="none",
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
             fetch_max_bytes=16 << 20,
             metadata_max_age_ms=METADATA_MS,
             allow_auto_create_topics=False,
+            **membership,
+        )
+
+    def _subscribe(self) -> None:
+        settings = self.settings
+        self._consumer = self._make_consumer(
+            group_instance_id=settings.instance, partition_assignment_strategy=(CooperativeStickyAssignor,)
         )
         self._consumer.subscribe(
             [settings.input],

@@ -25,14 +25,15 @@ class PartitionReader(ABC):
             self._waiting.add(partition)
             self.assign(partition, start)
 
-    def take(self, partition: int) -> list[Any] | None:
+    def take(self, partition: int, *, wait: bool = True) -> list[Any] | None:
         """The next messages of a partition; ``None``: there are no more.
 
         Empty where none have come: a transaction before the end is still open, or the broker is away. Who asks for
-        a second time waits for a tenth of a second at most, so that many partitions asked in turn wait but once.
+        a second time waits for a tenth of a second at most, so that many partitions asked in turn wait but once;
+        not if ``wait`` says so.
         """
         if partition in self._waiting and not self._pages.get(partition):
-            again = partition in self._asked
+            again = wait and partition in self._asked
             if again:
                 self._asked.clear()
             self._asked.add(partition)
