@@ -111,7 +111,7 @@ def command(
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
-    from runtime.daemon.workers import check_workers, run_workers
+    from runtime.daemon.workers import check_workers, end_with_parent, run_workers
     from runtime.observe.logs import configure_logs
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
@@ -122,6 +122,7 @@ def command(
         if status:
             raise typer.Exit(status)
         return
+    end_with_parent()
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))
