@@ -10,6 +10,8 @@ import msgspec
 import typer
 
 from edge_rnn.cli.gate_table import gate_lines, gate_row
+from edge_rnn.cli.precision import STREAMS, accuracy_lines, made_in
+from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.gates import TOLERANCE
 from edge_rnn.contract.signature import GateFigure
@@ -23,7 +25,11 @@ def command(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the source's.")] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each streamed argument."),
+        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each argument."),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="ARG=INDEX: an argument of forward that is a state, and its new value's place."),
     ] = None,
     args: Annotated[str | None, typer.Option(help="JSON arguments of the class or function that NAME is.")] = None,
     weights: Annotated[
@@ -32,6 +38,19 @@ def command(
     tolerance: Annotated[
         float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
     ] = TOLERANCE,
+    precision: Annotated[
+        str, typer.Option(help="fp32, int8 (integer products, streams kept apart) or fp16 (weights of half the size).")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Sequences like those of use: .csv with a key column, .npz or .wav.", show_default=False),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest share of other decisions, or error per deviation, allowed  [0.05]")
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Bits of int8 weights: 8, or 7 for CPUs without VNNI  [as this CPU is]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Export a trained model as a bundle: a step graph whose state goes in and comes out.
@@ -42,10 +61,14 @@ def command(
     Example: edge-rnn export runs/activity -o bundles/activity
 
     Example: edge-rnn export model.py:Net -o bundles/net --input x:float32:batch,time,5 --weights net.pt
+
+    Example: edge-rnn export runs/activity -o bundles/activity-int8 --precision int8 --max-drop 0.01
+
+    Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
     """
     try:
         from exporters.export import export_bundle
-        from exporters.inputs import parse_input
+        from exporters.inputs import parse_input, parse_state
         from exporters.source import resolve_source
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in NEEDED:
@@ -55,18 +78,31 @@ def command(
         ) from error
 
     specs = [parse_input(text) for text in inputs or []]
+    pairs = dict(parse_state(text) for text in states or [])
     resolved = resolve_source(source, arguments=args, weights=weights)
     progress = None if json else _show
-    bundle = export_bundle(resolved, output, name=name, inputs=specs, tolerance=tolerance, progress=progress)
+    if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
+        calibration = Path(source) / STREAMS
+
+    def make(path: Path) -> Bundle:
+        return export_bundle(
+            resolved, path, name=name, inputs=specs, states=pairs, tolerance=tolerance, progress=progress
+        )
+
+    bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
+    for spec in bundle.manifest.outputs:
+        if spec.note is not None:
+            print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)
     if weights is None and not Path(source).is_dir():
         print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
     gates = bundle.manifest.gates
     assert gates is not None
     if json:
         result = {"bundle": str(output), "name": bundle.manifest.name, "digest": bundle.digest, "gates": gates}
+        result |= {"precision": bundle.manifest.precision, "accuracy": bundle.manifest.accuracy}
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
         return
-    for line in gate_lines(gates):
+    for line in [*gate_lines(gates), *accuracy_lines(bundle)]:
         print(line)
     print(f"\nwrote {output}; look at it with: edge-rnn inspect {output}")
 

@@ -1,0 +1,143 @@
+"""The import: an ONNX file in, a verified bundle out, or nothing.
+
+1. bind      constants; branches that they choose are taken where a state hides behind one
+2. cut       recurrent states that are not exposed get a pair
+3. pair      states given or proposed, each proposal run
+4. lay out   time, batch and feature axes, by running
+5. record    the file itself in a plain loop: one stream, one step; or whole, where its state was cut
+6. gates     the step graph must give the same: alone, in a batch, however time is split
+7. write     the bundle, whole or not at all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
+from edge_rnn.contract.errors import GateFailed
+from edge_rnn.contract.gates import GATES, TOLERANCE, check_parity, measure_gates, report_of
+from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_arrays, encode_golden
+from edge_rnn.contract.signature import GateFigure, GateReport
+from edge_rnn.contract.stability import sweep_bits
+from edge_rnn.contract.stepgraph import StepGraph
+from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
+from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from exporters.foreign.asked import Asked
+from exporters.foreign.loop import run_plain, run_whole, sample_inputs
+from exporters.foreign.manifest import manifest_of
+from exporters.foreign.model import open_model
+from exporters.foreign.reading import Reading, read_model
+from exporters.foreign.trying import Trying
+from exporters.naming import check_name, check_tolerance
+
+BATCH = 8
+MARKS = (1, 2, 64, 128, GOLDEN_STEPS)
+
+STATELESS_STEPS = 40
+"""Steps of the trial of a graph without state: one step tells as much as another."""
+
+Progress = Callable[[str, GateFigure], None]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A bundle, and how its file was read."""
+
+    bundle: Bundle
+    reading: Reading
+
+
+def import_bundle(
+    path: Path,
+    output: Path | str,
+    asked: Asked,
+    *,
+    name: str | None = None,
+    tolerance: float = TOLERANCE,
+    told: Callable[[Reading], None] | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Import an ONNX file as the bundle ``output``; see the protocol above.
+
+    ``told`` gets what was found before it is proved, ``progress`` each gate's figure. Raises
+    `UsageError` where something must be said, `ExportRefused` where the graph cannot be a step
+    graph and `GateFailed` where it is not the file; in each case nothing is written.
+    """
+    check_tolerance(tolerance)
+    name = check_name(name or path.stem.replace(" ", "-"))
+    original = open_model(path)
+    reading = read_model(original, asked)
+    if told is not None:
+        told(reading)
+    graph = reading.graph()
+    manifest, arrays = manifest_of(reading, name, opset=original.opset, source=path.name)
+    step = StepGraph(manifest, graph, constants=arrays)
+    initial = [reading.first_state(pair) for pair in reading.wiring.pairs]
+    subject = Subject.of(manifest, step, initial)
+    trying = Trying(reading.model.session(), reading.wiring, reading.layout)
+    steps = GOLDEN_STEPS if reading.wiring.pairs else STATELESS_STEPS
+    inputs = sample_inputs(trying, steps, BATCH, asked.framing)
+    expected = _recorded(reading, subject, inputs)
+    golden = Golden([value[:, :GOLDEN_STREAMS] for value in inputs], _first_streams(expected))
+    report = _prove(reading, subject, inputs, expected, golden, tolerance, progress)
+    manifest, _ = manifest_of(reading, name, opset=original.opset, source=path.name, gates=report)
+    files = {GRAPH: graph, GOLDEN: encode_golden(manifest, golden)}
+    kept = {**{k: reading.cut.initial[k] for k in sorted(reading.cut.initial)}, **arrays}
+    if kept:
+        files[INITIAL] = encode_arrays(kept)
+    return Imported(write_bundle(output, manifest, files), reading)
+
+
+def _recorded(reading: Reading, subject: Subject, inputs: list[np.ndarray]) -> Record:
+    """What the file itself gives. States that it does not show are the graph's own: they have no other witness."""
+    trying = Trying(reading.original.session(), reading.original_wiring, reading.layout)
+    marks = _marks(inputs)
+    if not reading.cut.pairs:
+        return run_plain(trying, reading.original_wiring, inputs, marks)
+    outputs = run_whole(trying, reading.original_wiring, inputs)
+    own = run_chunks(subject, inputs, [1] * inputs[0].shape[0])
+    return Record(outputs, {mark: own.states[mark] for mark in marks})
+
+
+def _marks(inputs: list[np.ndarray]) -> list[int]:
+    steps = inputs[0].shape[0]
+    return sorted({*(mark for mark in MARKS if mark < steps), steps})
+
+
+def _prove(
+    reading: Reading,
+    subject: Subject,
+    inputs: list[np.ndarray],
+    expected: Record,
+    golden: Golden,
+    tolerance: float,
+    progress: Progress | None,
+) -> GateReport:
+    figures: dict[str, GateFigure] = {}
+    try:
+        for gate, figure in measure_gates(subject, inputs, expected, tolerance=tolerance):
+            figures[gate] = figure
+            if progress is not None:
+                progress(gate, figure)
+        chunks = split_at(_marks(inputs), inputs[0].shape[0], 64 if subject.has_time else 1)
+        check_parity(subject, golden.inputs, golden.record, chunks, gate="golden vectors", tolerance=tolerance)
+    except GateFailed as error:
+        cut = f" (its state was cut at {', '.join(reading.cut.nodes)})" if reading.cut.nodes else ""
+        blamed = reading.blame() if GATES[0] in figures or reading.cut.nodes else None
+        remedy = f"; {blamed}" if blamed else "; are the state pairs right? give them by --state IN=OUT"
+        raise GateFailed(
+            f"{reading.original.name}{cut}: {str(error).partition('; ')[0]}{remedy}; nothing was written"
+        ) from error
+    bits = sweep_bits(subject, bit_inputs(golden.inputs), cpu_engine())
+    return report_of(figures, bits, tolerance=tolerance)
+
+
+def _first_streams(record: Record) -> Record:
+    return Record(
+        [value[:, :GOLDEN_STREAMS] for value in record.outputs],
+        {mark: [value[:GOLDEN_STREAMS] for value in values] for mark, values in record.states.items()},
+    )
