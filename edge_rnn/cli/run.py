@@ -75,7 +75,7 @@ def command(
     background_records: Annotated[
         int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
     ] = None,
-    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
+    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,

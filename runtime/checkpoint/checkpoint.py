@@ -23,6 +23,7 @@ from runtime.checkpoint.policy import Quota, SnapshotPace, SnapshotPolicy
 from runtime.checkpoint.recovered import Recovered
 from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_closings, encode_snapshots
 from runtime.core.batch import Outgoing
+from runtime.core.column import Cells
 from runtime.core.processor import Processor
 from runtime.transports.protocol import Delivery, Position, Transport
 
@@ -204,21 +205,21 @@ class Checkpoint:
             ),
         )
         self._streams.saved(chosen)
-        written: dict[tuple[int, bytes], bytes | None] = dict(zip(zip(owners, keys, strict=True), values, strict=True))
-        written = {**self._gone(), **self._closings(), **written}
-        if written:
-            self._transport.send(
-                Outgoing(
-                    partitions=np.fromiter((p for p, _ in written), np.int32, len(written)),
-                    timestamps=np.full(len(written), -1, np.int64),
-                    keys=[key for _, key in written],
-                    values=list(written.values()),
-                ),
-                "state",
-            )
+        others = {**self._gone(), **self._closings()}
+        if others:  # what a snapshot of this commit says is newer
+            for place in zip(owners, keys, strict=True):
+                others.pop(place, None)
+        self._send_states([p for p, _ in others], [key for _, key in others], list(others.values()))
+        self._send_states(owners, keys, values)
         self._passing("snapshots-sent")
         seconds = time.perf_counter() - began
-        return _Sent(len(slots), len(written), {p for p, _ in written if p in self._offsets}, seconds)
+        written = {p for p in {*owners, *(p for p, _ in others)} if p in self._offsets}
+        return _Sent(len(slots), len(slots) + len(others), written, seconds)
+
+    def _send_states(self, partitions: list[int], keys: list[bytes], values: Cells) -> None:
+        if partitions:
+            unknown = np.full(len(partitions), -1, np.int64)
+            self._transport.send(Outgoing(np.array(partitions, np.int32), unknown, [*keys], values), "state")
 
     def _gone(self) -> dict[tuple[int, bytes], None]:
         """Stored keys to delete: of streams that ended, and of states that may not be used any more.

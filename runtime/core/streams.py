@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,13 @@ SLACK = 100
 """An eviction makes room for one stream in so many more than it has to, so that it pays to look for the oldest."""
 
 _RESTORED = -(2**62)
-_COLUMNS = {"offsets": -1, "timestamps": -1, "unsaved": CLEAN, "_recency": _RESTORED, "_partitions": -1}
+_COLUMNS: dict[str, tuple[int, type[np.signedinteger[Any]]]] = {
+    "offsets": (-1, np.int64),
+    "timestamps": (-1, np.int64),
+    "unsaved": (CLEAN, np.int64),
+    "_recency": (_RESTORED, np.int64),
+    "_partitions": (-1, np.int32),
+}
 
 
 class StreamTable:
@@ -33,7 +40,7 @@ class StreamTable:
 
     def __init__(self, capacity: int = 1024) -> None:
         self.offsets, self.timestamps, self.unsaved, self._recency, self._partitions = (
-            np.full(capacity, empty, np.int64) for empty in _COLUMNS.values()
+            np.full(capacity, empty, dtype) for empty, dtype in _COLUMNS.values()
         )
         self.closings = Closings()
         self._touched = 0
@@ -156,7 +163,7 @@ class StreamTable:
         gone = list(slots)
         if not gone:
             return
-        for name, empty in _COLUMNS.items():
+        for name, (empty, _) in _COLUMNS.items():
             getattr(self, name)[gone] = empty
         for slot in gone:
             self._keys[slot] = b""
@@ -250,5 +257,5 @@ class StreamTable:
         old = self.capacity
         self._free[:0] = range(2 * old - 1, old - 1, -1)
         self._keys.extend([b""] * old)
-        for name, empty in _COLUMNS.items():
-            setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, np.int64)]))
+        for name, (empty, dtype) in _COLUMNS.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, dtype)]))
