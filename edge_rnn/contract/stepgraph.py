@@ -91,7 +91,9 @@ class StepGraph:
             ) from error
         n = len(manifest.outputs)
         outputs = [_from_graph(spec, value) for spec, value in zip(manifest.outputs, results[:n], strict=True)]
-        new = [_moved(value, (spec.batch_axis,), (0,)) for spec, value in zip(manifest.states, results[n:], strict=True)]
+        new = [
+            _moved(value, (spec.batch_axis,), (0,)) for spec, value in zip(manifest.states, results[n:], strict=True)
+        ]
         return outputs, new
 
 

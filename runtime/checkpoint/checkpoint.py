@@ -30,6 +30,9 @@ from runtime.transports.protocol import Delivery, Position, Transport
 DRAIN_BYTES = 64 << 20
 """Most bytes of state saved when stopping, so that the next start has little to replay and this one ends soon."""
 
+PIECE_BYTES = 1 << 20
+"""Snapshots are made and sent in pieces of this size, so that copies stay in the cache and memory does not swell."""
+
 MOST_VOID = 4096
 """Most closings of a partition that one commit deletes; the others stand until the next."""
 
@@ -193,8 +196,24 @@ class Checkpoint:
             taken = self._streams.due(partition, least, quota.most - len(slots), quota.before_s)
             slots += taken
             owners += [partition] * len(taken)
+        others = {**self._gone(), **self._closings()}
+        piece = max(1, PIECE_BYTES // self._record_bytes)
+        for begin in range(0, len(slots), piece):
+            keys, values = self._snapshots(slots[begin : begin + piece])
+            mine = owners[begin : begin + piece]
+            if others:  # what a snapshot of this commit says is newer
+                for place in zip(mine, keys, strict=True):
+                    others.pop(place, None)
+            self._send_states(mine, keys, values)
+        self._send_states([p for p, _ in others], [key for _, key in others], list(others.values()))
+        self._passing("snapshots-sent")
+        seconds = time.perf_counter() - began
+        written = {p for p in {*owners, *(p for p, _ in others)} if p in self._offsets}
+        return _Sent(len(slots), len(slots) + len(others), written, seconds)
+
+    def _snapshots(self, slots: list[int]) -> tuple[list[bytes], Cells]:
         chosen = np.asarray(slots, np.int64)
-        keys, values = encode_snapshots(
+        records = encode_snapshots(
             self._fingerprint,
             Snapshots(
                 [self._streams.key_of(slot) for slot in slots],
@@ -205,16 +224,7 @@ class Checkpoint:
             ),
         )
         self._streams.saved(chosen)
-        others = {**self._gone(), **self._closings()}
-        if others:  # what a snapshot of this commit says is newer
-            for place in zip(owners, keys, strict=True):
-                others.pop(place, None)
-        self._send_states([p for p, _ in others], [key for _, key in others], list(others.values()))
-        self._send_states(owners, keys, values)
-        self._passing("snapshots-sent")
-        seconds = time.perf_counter() - began
-        written = {p for p in {*owners, *(p for p, _ in others)} if p in self._offsets}
-        return _Sent(len(slots), len(slots) + len(others), written, seconds)
+        return records
 
     def _send_states(self, partitions: list[int], keys: list[bytes], values: Cells) -> None:
         if partitions:

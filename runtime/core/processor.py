@@ -33,7 +33,8 @@ class ProcessorSettings:
     ``model``, ``origin`` (model and origin), or ``trace`` (these and the input's trace context).
     ``null_key``: a record without a key is a dead letter, or belongs to the one keyless stream of
     its partition. ``idle_reset_ms``: a stream that was silent for longer, by record time, begins anew.
-    ``threads``: streams are stepped on so many at once, where there is enough to do for them.
+    ``threads``: streams are stepped on so many at once, where there is enough to do for them. ``evicts``: streams may be
+    evicted, for which it is noted who was touched when.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class ProcessorSettings:
     max_output_bytes: int | None = None
     limits: Limits = field(default_factory=Limits)
     threads: int = 1
+    evicts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Processor:
     """
 
     def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
-        self.streams = StreamTable()
+        self.streams = StreamTable(evicts=settings.evicts)
         self.same_partitions = True
         self._engine = engine
         self._decoder = decoder

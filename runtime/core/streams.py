@@ -24,9 +24,9 @@ _COLUMNS: dict[str, tuple[int, type[np.signedinteger[Any]]]] = {
     "offsets": (-1, np.int64),
     "timestamps": (-1, np.int64),
     "unsaved": (CLEAN, np.int64),
-    "_recency": (_RESTORED, np.int64),
     "_partitions": (-1, np.int32),
 }
+_RECENCY: dict[str, tuple[int, type[np.signedinteger[Any]]]] = {"_recency": (_RESTORED, np.int64)}
 
 
 class StreamTable:
@@ -38,10 +38,18 @@ class StreamTable:
     tells what is over of streams that were evicted.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
-        self.offsets, self.timestamps, self.unsaved, self._recency, self._partitions = (
-            np.full(capacity, empty, dtype) for empty, dtype in _COLUMNS.values()
-        )
+    offsets: np.ndarray
+    timestamps: np.ndarray
+    unsaved: np.ndarray
+    _partitions: np.ndarray
+    _recency: np.ndarray
+
+    def __init__(self, capacity: int = 1024, *, evicts: bool = True) -> None:
+        """``evicts``: it is noted who was touched when, as `evict` has to know."""
+        self._evicts = evicts
+        self._columns = _COLUMNS | _RECENCY if evicts else _COLUMNS
+        for name, (empty, dtype) in self._columns.items():
+            setattr(self, name, np.full(capacity, empty, dtype))
         self.closings = Closings()
         self._touched = 0
         self._batch_began = 0
@@ -97,7 +105,8 @@ class StreamTable:
         slots = np.asarray(self.take(partition, keys)[0], np.int64)
         self.offsets[slots] = offsets
         self.timestamps[slots] = timestamps
-        self._recency[slots] = np.minimum(timestamps, 2**61) + _RESTORED
+        if self._evicts:
+            self._recency[slots] = np.minimum(timestamps, 2**61) + _RESTORED
         return slots
 
     def forget(self, partition: int, keys: Iterable[Key]) -> None:
@@ -163,7 +172,7 @@ class StreamTable:
         gone = list(slots)
         if not gone:
             return
-        for name, (empty, _) in _COLUMNS.items():
+        for name, (empty, _) in self._columns.items():
             getattr(self, name)[gone] = empty
         for slot in gone:
             self._keys[slot] = b""
@@ -188,9 +197,10 @@ class StreamTable:
             owners = self._partitions[changed]
             for partition in np.unique(owners).tolist():
                 mine = owners == partition
-                self._queue(partition).add(changed[mine], since[mine], now_s)
+                self._queue(partition).add(changed[mine].astype(np.int32), since[mine], now_s)
         self._batch_began, self._touched = self._touched, self._touched + slots.size
-        self._recency[slots] = np.arange(self._batch_began, self._touched)
+        if self._evicts:
+            self._recency[slots] = np.arange(self._batch_began, self._touched)
         self.offsets[slots] = offsets
         np.maximum.at(self.timestamps, slots, timestamps)
 
@@ -257,5 +267,5 @@ class StreamTable:
         old = self.capacity
         self._free[:0] = range(2 * old - 1, old - 1, -1)
         self._keys.extend([b""] * old)
-        for name, (empty, dtype) in _COLUMNS.items():
+        for name, (empty, dtype) in self._columns.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, dtype)]))

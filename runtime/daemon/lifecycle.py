@@ -147,6 +147,7 @@ def _assemble(
         max_output_bytes=_max_output_bytes(settings),
         limits=limits,
         threads=engine.tuning.threads,
+        evicts=settings.max_streams is not None,
     )
     if settings.mode == "generate":
         generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
