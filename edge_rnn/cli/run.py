@@ -41,7 +41,7 @@ def command(
         Text, typer.Option(help="Longest time that a changed state stays unsaved; 0: save in every commit  [30s]")
     ] = None,
     snapshot_budget: Annotated[
-        Text, typer.Option(help="Most bytes of state saved a second  [a tenth of the time between commits]")
+        Text, typer.Option(help="Most bytes of state saved a second  [what a 25th of the time does]")
     ] = None,
     max_replay: Annotated[int | None, typer.Option(help="Warn when a crash would replay more records.")] = None,
     idle_reset: Annotated[
@@ -75,7 +75,7 @@ def command(
     background_records: Annotated[
         int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
     ] = None,
-    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
+    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,

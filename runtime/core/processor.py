@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -13,7 +14,7 @@ from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
 from runtime.core.column import Cells, lengths_of, nulls, pick
-from runtime.core.scheduler import Call, Limits, plan
+from runtime.core.scheduler import Call, Limits, plans
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
@@ -32,6 +33,8 @@ class ProcessorSettings:
     ``model``, ``origin`` (model and origin), or ``trace`` (these and the input's trace context).
     ``null_key``: a record without a key is a dead letter, or belongs to the one keyless stream of
     its partition. ``idle_reset_ms``: a stream that was silent for longer, by record time, begins anew.
+    ``threads``: streams are stepped on so many at once, where there is enough to do for them. ``evicts``: streams may be
+    evicted, for which it is noted who was touched when.
     """
 
     topic: str
@@ -41,6 +44,8 @@ class ProcessorSettings:
     idle_reset_ms: int | None = None
     max_output_bytes: int | None = None
     limits: Limits = field(default_factory=Limits)
+    threads: int = 1
+    evicts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Processor:
     """
 
     def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
-        self.streams = StreamTable()
+        self.streams = StreamTable(evicts=settings.evicts)
         self.same_partitions = True
         self._engine = engine
         self._decoder = decoder
@@ -68,6 +73,7 @@ class Processor:
         self._settings = settings
         limits = settings.limits
         self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
+        self._others = ThreadPoolExecutor(settings.threads - 1, "edge-rnn-call") if settings.threads > 1 else None
         columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]
         self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
@@ -240,8 +246,19 @@ class Processor:
         outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in self._engine.manifest.outputs]
         used = np.flatnonzero(lengths)
         bad_rows: dict[int, str] = {}
-        for call in plan(slots[used], starts[used], lengths[used], self._limits):
-            self._call(call, rows, outputs, bad_rows)
+
+        def step(calls: Iterator[Call]) -> None:
+            for call in calls:
+                self._call(call, rows, outputs, bad_rows)
+
+        shares = plans(slots[used], starts[used], lengths[used], self._limits, self._settings.threads)
+        others = [] if self._others is None else [self._others.submit(step, share) for share in shares[1:]]
+        try:
+            step(shares[0])
+        finally:
+            wait(others)  # nobody may be at the states when this returns
+        for other in others:
+            other.result()
         for row, reason in bad_rows.items():
             record = int(used[np.searchsorted(starts[used], row, side="right") - 1])
             errors.setdefault(

@@ -100,9 +100,14 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
+        sys.setswitchinterval(SWITCH_S)
         daemon.run(stop)
         log.info("stopped")
         return None if report is None else report()
+
+
+SWITCH_S = 0.0005
+"""A thread that needs Python's lock gets it within so long: a record must not wait for others' 5 ms."""
 
 
 def _instance_name(settings: RunSettings, group: str) -> InstanceName:
@@ -132,6 +137,7 @@ def _assemble(
     encoder = make_encoder(settings.output_codec or settings.codec, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
     timed = TimedEngine(engine, metrics)
+    limits = engine.tuning.bound(limits)
     processing = ProcessorSettings(
         topic=settings.input,
         model=f"{manifest.name}@{fingerprint.hex()}",
@@ -140,6 +146,8 @@ def _assemble(
         idle_reset_ms=settings.idle_reset_ms,
         max_output_bytes=_max_output_bytes(settings),
         limits=limits,
+        threads=engine.tuning.threads,
+        evicts=settings.max_streams is not None,
     )
     if settings.mode == "generate":
         generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)

@@ -18,7 +18,9 @@ from runtime.transports.files import read_batches
 CODEC = "json"
 
 
-def replay(bundle_path: Path, source: Path, *, batch_records: int = 4096, max_chunk: int = 64) -> Iterator[list[bytes]]:
+def replay(
+    bundle_path: Path, source: Path, *, batch_records: int = 4096, max_chunk: int = 256
+) -> Iterator[list[bytes]]:
     """Take a file's rows through a bundle; yields the output lines of each batch, in input order.
 
     A line is ``{"key": ..., "output": ...}``: the key, then the bytes that the daemon would write

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_rnn.contract.errors import UsageError
 from runtime.daemon.settings import RunSettings
+from runtime.engines.cores import available_cores
 
 log = logging.getLogger("edge_rnn.daemon")
 
@@ -53,7 +54,7 @@ def worker_arguments(settings: RunSettings, number: int, cores: int) -> list[str
     if settings.instance is not None:
         own += ["--instance", f"{settings.instance}-{number}"]
     if settings.threads is None:
-        own += ["--threads", str(max(1, (cores - 1) // settings.workers))]
+        own += ["--threads", str(max(1, cores // settings.workers))]
     if settings.http is not None:
         host, _, port = settings.http.rpartition(":")
         if port.isdigit() and int(port):
@@ -71,7 +72,7 @@ def run_workers(command: Sequence[str], settings: RunSettings, cores: int | None
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(settings.workers):
-            own = worker_arguments(settings, number, cores or os.cpu_count() or 1)
+            own = worker_arguments(settings, number, cores or available_cores())
             # A group of its own: Ctrl-C on a terminal comes to all, and the workers are told once.
             environment = {**os.environ, PARENT: str(os.getpid())}
             workers.append(subprocess.Popen([*command, *own], start_new_session=True, env=environment))

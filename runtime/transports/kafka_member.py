@@ -81,7 +81,7 @@ class KafkaMember(ABC):
         except BaseException:
             self.close()
             raise
-        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing)
+        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing, self._group.prepare)
 
     @property
     def input_partitions(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from runtime.daemon.measure.examples import example_values
 from runtime.daemon.measure.model import ModelCell, model_alone, shapes
 from runtime.daemon.measure.stages import CodecFigures, StageFigures, codec_alone, stages
 from runtime.daemon.measure.transport import TransportFigures, consume_and_produce, filled_place
+from runtime.engines.cores import available_cores
 from runtime.engines.cpu import open_cpu_engine
 from runtime.engines.tuning import Tuning
 from runtime.transports.protocol import Client
@@ -84,7 +84,7 @@ def run_bench(
     `TransportError`, `MissingDependency`.
     """
     bundle = open_bundle(path)
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     limits = Limits()
     tell(f"the model alone, batches to {LARGEST_BATCH}")
     wanted = shapes(has_time=bundle.manifest.has_time, most_steps=limits.steps)

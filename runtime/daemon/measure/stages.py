@@ -161,7 +161,7 @@ def stages(
     graph = _TimedStep(engine)
     engine.step = graph  # type: ignore[assignment]  # called alike
     timed, decoder, encoder = _TimedEngine(engine), _TimedDecoder(codec, bundle), _TimedEncoder(codec, bundle)
-    settings = ProcessorSettings(topic="bench", limits=limits or Limits())
+    settings = ProcessorSettings(topic="bench", limits=engine.tuning.bound(limits or Limits()))
     processor = Processor(timed, decoder, encoder, settings)
     values, generator = example_values(bundle, codec), np.random.default_rng(0)
     offset = _touch_all(processor, values, streams)
