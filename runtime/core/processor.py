@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -33,8 +33,8 @@ class ProcessorSettings:
     ``model``, ``origin`` (model and origin), or ``trace`` (these and the input's trace context).
     ``null_key``: a record without a key is a dead letter, or belongs to the one keyless stream of
     its partition. ``idle_reset_ms``: a stream that was silent for longer, by record time, begins anew.
-    ``threads``: streams are stepped on so many at once, where there is enough to do for them. ``evicts``: streams may be
-    evicted, for which it is noted who was touched when.
+    ``threads``: an executor's, and the caller's; streams are stepped on all of them where there is enough to do.
+    ``evicts``: streams may be evicted, for which it is noted who was touched when.
     """
 
     topic: str
@@ -64,7 +64,15 @@ class Processor:
     ``same_partitions``: an output goes to its input's partition; otherwise the transport chooses by key.
     """
 
-    def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        decoder: Decoder,
+        encoder: Encoder,
+        settings: ProcessorSettings,
+        others: Executor | None = None,
+    ) -> None:
+        """``others``: the threads beside the caller's, where the settings have more than one."""
         self.streams = StreamTable(evicts=settings.evicts)
         self.same_partitions = True
         self._engine = engine
@@ -73,7 +81,7 @@ class Processor:
         self._settings = settings
         limits = settings.limits
         self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
-        self._others = ThreadPoolExecutor(settings.threads - 1, "edge-rnn-call") if settings.threads > 1 else None
+        self._others = others
         columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]
         self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
@@ -251,7 +259,8 @@ class Processor:
             for call in calls:
                 self._call(call, rows, outputs, bad_rows)
 
-        shares = plans(slots[used], starts[used], lengths[used], self._limits, self._settings.threads)
+        threads = 1 if self._others is None else self._settings.threads
+        shares = plans(slots[used], starts[used], lengths[used], self._limits, threads)
         others = [] if self._others is None else [self._others.submit(step, share) for share in shares[1:]]
         try:
             step(shares[0])

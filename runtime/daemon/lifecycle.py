@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def _assemble(
         generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
         processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
     else:
-        processor = Processor(timed, decoder, encoder, processing)
+        others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
+        processor = Processor(timed, decoder, encoder, processing, others)
     passing = fail_points()
     checkpoint = Checkpoint(
         processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery

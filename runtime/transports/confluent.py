@@ -158,7 +158,7 @@ class ConfluentTransport(KafkaMember):
         self._join()
 
     def member_id(self) -> str | None:
-        return None if self._consumer is None else str(self._consumer.memberid())
+        return None if self._consumer is None else self._consumer.memberid() or None
 
     def _on_assign(self, client: Any, places: list[TopicPartition]) -> None:
         # A number, not OFFSET_END: librdkafka would look the end up, and an answer that comes late (seen on a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def processor_of(bundle: Bundle, codec: str = "f32", **changes: object) -> Proce
         make_decoder(codec, bundle.manifest),
         make_encoder(codec, bundle.manifest),
         ProcessorSettings(topic="in", **changes),  # type: ignore[arg-type]
+        ThreadPoolExecutor(int(changes["threads"]) - 1) if "threads" in changes else None,  # type: ignore[call-overload]
     )
 
 
