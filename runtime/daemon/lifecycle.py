@@ -25,6 +25,7 @@ from runtime.core.scheduler import Limits
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
+from runtime.daemon.heap import share_heap
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
@@ -58,6 +59,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
     `StateError`, `EngineError`.
     """
     began = time.monotonic()
+    share_heap()
     limits = _limits(settings)
     loop = _loop(settings)
     bundle = open_bundle(bundle_path)
