@@ -47,7 +47,7 @@ MOST_PAUSE_S = 5.0
 """Pause before the second recovery in a row; each further one waits longer, up to so long."""
 
 MOST_BATCH_S = 0.1
-"""A batch takes about half of the commit interval, but no longer: revokes and stops wait for it."""
+"""A batch takes about a commit interval, but no longer than this: revokes and stops wait for it."""
 
 ADVANCE_S = 0.01
 """How long replies in progress go on between two polls."""
@@ -69,7 +69,7 @@ def ignore(_name: str) -> None:
 class LoopSettings:
     """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
 
-    A poll takes no more than the model gets through in part of that interval (see `runtime.daemon.pace`). A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
+    A poll takes no more than the model gets through in that interval (see `runtime.daemon.pace`). A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
     only delay it. A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
     ``max_streams`` those touched least recently are evicted.
     """
@@ -126,7 +126,7 @@ class Daemon:
         self._broken = False
         self._pipeline: Pipeline[_Applied] = Pipeline()
         self._commit_s = settings.commit_interval_s
-        batch_s = min(settings.commit_interval_s / 2, MOST_BATCH_S)
+        batch_s = min(settings.commit_interval_s, MOST_BATCH_S)
         self._pace = Pace(settings.background_records, settings.max_records, batch_s)
         self._next_observed = 0.0
         self.beat = time.monotonic()
