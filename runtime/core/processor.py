@@ -12,8 +12,13 @@ import numpy as np
 from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
+from runtime.core.carry import Carried, Together
 from runtime.core.column import Cells, lengths_of, nulls, pick
+from runtime.core.framer import Framer
+from runtime.core.pieces import Pieces
+from runtime.core.resampler import Resampler
 from runtime.core.scheduler import Call, Limits, plan
+from runtime.core.segments import Segments
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
@@ -53,13 +58,37 @@ class Processed:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """Outputs, decoded rows, rows a record, errors by record; ``told``: values by record in place of rows."""
+
+    results: list[np.ndarray]
+    decoded: Decoded
+    lengths: np.ndarray
+    errors: dict[int, str]
+    told: dict[int, bytes] | None
+
+
 class Processor:
     """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O.
 
     ``same_partitions``: an output goes to its input's partition; otherwise the transport chooses by key.
+    ``cutters`` turn samples into windows, one after the other; ``segments`` tells segments in place of rows.
     """
 
-    def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        decoder: Decoder,
+        encoder: Encoder,
+        settings: ProcessorSettings,
+        cutters: Sequence[Framer | Resampler] = (),
+        segments: Segments | None = None,
+    ) -> None:
+        self._cutters = cutters
+        self._segments = segments
+        tables = [part.table for part in (*cutters, *([segments] if segments else []))]
+        self._carried: Carried | None = Together(tables) if tables else None
         self.streams = StreamTable()
         self.same_partitions = True
         self._engine = engine
@@ -78,12 +107,23 @@ class Processor:
         ``now_s`` is any clock that does not go back; changes are snapshotted in its order. Raises
         `EngineError` when the model fails: the states are then undefined and must be dropped.
         """
-        results, decoded, lengths, errors = self._apply(batch, now_s)
+        applied = self._apply(batch, now_s)
+        results, decoded, lengths, errors, told = (
+            applied.results,
+            applied.decoded,
+            applied.lengths,
+            applied.errors,
+            applied.told,
+        )
         good = lengths > 0
         if errors:
             good[list(errors)] = False
         chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
-        values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        if told is None:
+            values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        else:
+            chosen = np.asarray(sorted(told), np.int64)
+            values = [told[record] for record in chosen.tolist()]
         limit = self._settings.max_output_bytes
         if limit is not None and _longest(values) + _longest(batch.keys) > limit:
             chosen, values = self._without_oversized(batch, chosen, values, limit, errors)
@@ -111,8 +151,8 @@ class Processor:
             self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
         return len(keep)
 
-    def _apply(self, batch: RecordBatch, now_s: float) -> tuple[list[np.ndarray], Decoded, np.ndarray, dict[int, str]]:
-        """Step every stream through its records; returns outputs, decoded rows, rows a record, and errors."""
+    def _apply(self, batch: RecordBatch, now_s: float) -> _Applied:
+        """Step every stream through its records."""
         errors: dict[int, str] = {}
         keys = self._stream_keys(batch, errors)
         tombstones = [index for index in nulls(batch.values).tolist() if index not in errors]
@@ -128,13 +168,46 @@ class Processor:
             lengths[[*errors, *tombstones]] = 0
         slots, ended = self._slots(batch, keys, tombstones, lengths)
         try:
+            if self._cutters:
+                decoded, lengths = self._cut(decoded, slots, lengths)
             results = self._run(decoded.rows, slots, decoded.starts, lengths, errors)
+            told = None if self._segments is None else self._follow(results[0], slots, decoded.starts, lengths, errors)
             live = np.flatnonzero(slots >= 0)
             if live.size:
                 self.streams.touch(slots[live], batch.offsets[live], batch.timestamps[live], now_s)
         finally:
             self.streams.release(ended)
-        return results, decoded, lengths, errors
+        return _Applied(results, decoded, lengths, errors, told)
+
+    def _cut(self, decoded: Decoded, slots: np.ndarray, lengths: np.ndarray) -> tuple[Decoded, np.ndarray]:
+        """Samples to windows: the rows, and rows a record, that the model takes."""
+        pieces = Pieces(decoded.rows[:, 0], slots, decoded.starts, lengths)
+        for cutter in self._cutters:
+            pieces = cutter.cut(pieces)
+        return Decoded(pieces.rows, pieces.starts, pieces.lengths, decoded.errors), pieces.lengths.copy()
+
+    def _follow(
+        self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]
+    ) -> dict[int, bytes]:
+        """What the segment policy tells of this batch, by record; a record that failed is no step."""
+        assert self._segments is not None
+        counted = lengths.copy()
+        if errors:
+            counted[list(errors)] = 0
+        return self._segments.follow(Pieces(rows, slots, starts, counted))
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a stream's share of a snapshot: the model's states, and what is carried beside them."""
+        return self._engine.manifest.state_bytes + (self._carried.row_bytes if self._carried else 0)
+
+    def _renew(self, slots: np.ndarray) -> None:
+        """These slots' streams have seen nothing."""
+        self._engine.grow(self.streams.capacity)
+        self._engine.reset(slots)
+        if self._carried is not None:
+            self._carried.grow(self.streams.capacity)
+            self._carried.reset(slots)
 
     def restore(
         self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
@@ -142,11 +215,18 @@ class Processor:
         """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]."""
         slots = self.streams.restore(partition, keys, offsets, timestamps)
         self._engine.grow(self.streams.capacity)
-        self._engine.write(slots, rows)
+        if self._carried is None:
+            self._engine.write(slots, rows)
+            return
+        self._carried.grow(self.streams.capacity)
+        own = self._engine.manifest.state_bytes
+        self._engine.write(slots, rows[:, :own])
+        self._carried.write(slots, rows[:, own:])
 
     def read_states(self, slots: np.ndarray) -> np.ndarray:
         """The states of these slots as bytes: uint8[n, state_bytes]."""
-        return self._engine.read(slots)
+        states = self._engine.read(slots)
+        return states if self._carried is None else np.concatenate([states, self._carried.read(slots)], axis=1)
 
     def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> list[bytes]:
         if None not in batch.keys:
@@ -190,8 +270,7 @@ class Processor:
         if self._settings.idle_reset_ms is not None:
             new += self._renew_idle(slots, batch.timestamps, ended)
         if new:
-            self._engine.grow(self.streams.capacity)
-            self._engine.reset(np.asarray(new, np.int64))
+            self._renew(np.asarray(new, np.int64))
         return slots, ended
 
     def _renew_idle(self, slots: np.ndarray, timestamps: np.ndarray, ended: list[int]) -> list[int]:

@@ -20,6 +20,7 @@ from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.audio import make_cutters, make_segments
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.instance import InstanceName
@@ -127,7 +128,7 @@ def _assemble(
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
-    encoder = make_encoder(settings.output_codec or settings.codec, manifest)
+    encoder = make_encoder(settings.encoder, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
     processor = Processor(
         TimedEngine(engine, metrics),
@@ -142,12 +143,14 @@ def _assemble(
             max_output_bytes=_max_output_bytes(settings),
             limits=limits,
         ),
+        make_cutters(manifest, settings.input_rate),
+        make_segments(manifest, settings.emit, settings.encoder),
     )
     passing = fail_points()
     checkpoint = Checkpoint(
-        processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery
+        processor, transport, fingerprint, settings.snapshots, processor.state_bytes, passing, settings.delivery
     )
-    recovery = Recovery(processor, transport, fingerprint, settings.recovery, manifest.state_bytes)
+    recovery = Recovery(processor, transport, fingerprint, settings.recovery, processor.state_bytes)
     return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
 
 

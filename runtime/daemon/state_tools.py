@@ -14,7 +14,7 @@ from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 from edge_rnn.contract.signature import Manifest
 from runtime.checkpoint.dropping import Drop
 from runtime.checkpoint.inventory import PartitionInventory, StoredStream, take_inventory
-from runtime.checkpoint.snapshot import decode_snapshots
+from runtime.checkpoint.snapshot import HEADER, decode_snapshots
 from runtime.daemon.settings import RunSettings
 from runtime.transports.groups import Rewrite, open_groups
 
@@ -120,7 +120,8 @@ class StateTools:
 def state_values(stream: StoredStream, manifest: Manifest) -> dict[str, np.ndarray]:
     """The named states of a snapshot, ``dtype[*row_shape]`` each. Raises `StateError` where it is damaged."""
     where = f"partition {stream.partition}"
-    snapshots, _ = decode_snapshots([stream.stored_key], [stream.value], manifest.state_bytes, where)
+    size = max(manifest.state_bytes, len(stream.value) - HEADER.itemsize)  # what is carried beside them lies behind
+    snapshots, _ = decode_snapshots([stream.stored_key], [stream.value], size, where)
     row = np.ascontiguousarray(snapshots.rows).reshape(-1)
     values, at = {}, 0
     for spec in manifest.states:
