@@ -17,7 +17,7 @@ NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak fuzz imports kafka lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak fuzz imports kafka recipes lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -58,7 +58,7 @@ chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output co
 	@$(BIN)/python -m pytest -q tests/chaos
 
 soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions), then 500 random modules exported
-	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
+	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --daemon-argument=--background-records=8 --json chaos-out/soak.json --logs chaos-out/logs
 	@$(MAKE) --no-print-directory fuzz
 
 fuzz: $(STAMP) ## 500 random causal modules exported and compared, and every kind of the zoo (about 10 minutes)
@@ -98,6 +98,9 @@ $(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python .cache/quix
 	@$(UV) pip sync --quiet --python .cache/quix/bin/python tests/benchmarks/peers/quix.lock
 	@touch $@
+
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about a quarter of an hour)
+	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -28,10 +29,12 @@ from edge_rnn.contract.stability import sweep_bits
 from edge_rnn.contract.stepgraph import Step, StepGraph
 from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from edge_rnn.models import EncoderDecoder, SequenceModel
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
 from exporters.naming import LARGEST_TOLERANCE, check_name, check_tolerance
+from exporters.prompt import PROMPT_GRAPH, lift_prompt
 from exporters.reference import RunRecord, measure_rounding, record_module
 from exporters.source import Source
 
@@ -71,6 +74,11 @@ def export_bundle(
     first = {state.spec.name: state.initial for state in lifted.states if state.spec.initial != "zeros"}
     if first:
         files[INITIAL] = encode_arrays(first)
+    if isinstance(module, SequenceModel):
+        manifest = msgspec.structs.replace(manifest, generation=module.generation)
+    if isinstance(module, EncoderDecoder):
+        prompt, files[PROMPT_GRAPH] = lift_prompt(module, manifest, tolerance=tolerance)
+        manifest = msgspec.structs.replace(manifest, prompt=prompt)
     return write_bundle(path, manifest, files)
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "run",
     "produce": "produce",
     "replay": "replay",
+    "generate": "generate",
     "state": "state",
     "bench": "bench",
     "doctor": "doctor",

@@ -23,6 +23,9 @@ def command(
     ] = None,
     group: Annotated[Text, typer.Option(help="Consumer group  [the bundle's name]")] = None,
     client: Annotated[Text, typer.Option(help="kafka-python or confluent  [kafka-python]")] = None,
+    mode: Annotated[
+        Text, typer.Option(help="step: an output a record; generate: prompts in, a record a token out  [step]")
+    ] = None,
     codec: Annotated[Text, typer.Option(help="How input values are written: json, f32 or pcm16  [json]")] = None,
     output_codec: Annotated[Text, typer.Option(help="json or f32  [as the input]")] = None,
     emit: Annotated[

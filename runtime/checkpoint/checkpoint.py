@@ -57,6 +57,7 @@ class Checkpoint:
         """``passing`` is told the names of the commit's steps as they are passed (fail points)."""
         self._streams = processor.streams
         self._read = processor.read_states
+        self._read_extras = processor.read_extras
         self._transport = transport
         self._fingerprint = fingerprint
         self._policy = policy
@@ -130,9 +131,9 @@ class Checkpoint:
     ) -> Committed:
         """Send the snapshots that are due and commit the epoch at these input offsets.
 
-        ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows. ``meanwhile`` is called once the states are
-        not looked at any more, and may set them in motion again; what it starts is of the next epoch. Raises
-        `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
+        ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows (all, if every commit does). ``meanwhile`` is
+        called once the states are not looked at any more, and may set them in motion again; what it starts is of the
+        next epoch. Raises `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
         """
         self._offsets.update(offsets)
         if self._snapshots_follow:
@@ -181,7 +182,7 @@ class Checkpoint:
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)
-        if last:
+        if last and self._policy.interval_s > 0:
             quota = Quota(sum(dirty.values()), max(1, DRAIN_BYTES // self._record_bytes), now_s)
         slots: list[int] = []
         owners: list[int] = []
@@ -199,6 +200,7 @@ class Checkpoint:
                 self._read(chosen),
                 self._streams.offsets[chosen],
                 self._streams.timestamps[chosen],
+                self._read_extras(chosen),
             ),
         )
         self._streams.saved(chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -209,10 +209,29 @@ class Processor:
             self._carried.grow(self.streams.capacity)
             self._carried.reset(slots)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to say without further input (see `runtime.core.generating`)."""
+        return False
+
+    def advance(self, partitions: Collection[int], now_s: float) -> Processed | None:
+        """Go on with that for streams of these partitions; ``None``: there is nothing."""
+        return None
+
+    def read_extras(self, slots: np.ndarray) -> list[bytes] | None:
+        """What a snapshot holds of these slots beside the states; ``None``: nothing."""
+        return None
+
     def restore(
-        self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
+        self,
+        partition: int,
+        keys: Sequence[bytes],
+        rows: np.ndarray,
+        offsets: np.ndarray,
+        timestamps: np.ndarray,
+        extras: Sequence[bytes] | None = None,
     ) -> None:
-        """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]."""
+        """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]; see `read_extras`."""
         slots = self.streams.restore(partition, keys, offsets, timestamps)
         self._engine.grow(self.streams.capacity)
         if self._carried is None:

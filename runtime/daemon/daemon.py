@@ -45,6 +45,9 @@ RETRY_PAUSE_S = 0.5
 MOST_PAUSE_S = 5.0
 """Pause before the second recovery in a row; each further one waits longer, up to so long."""
 
+ADVANCE_S = 0.01
+"""How long replies in progress go on between two polls."""
+
 OBSERVE_INTERVAL_S = 1.0
 
 EPOCH_COMMITS = 5.0
@@ -187,7 +190,7 @@ class Daemon:
 
     def _turn(self) -> None:
         """One poll, and a commit if one is due: at once when caught up, else now and then."""
-        busy = self._epoch_began is not None or self._assigned or self._recovering
+        busy = self._epoch_began is not None or self._assigned or self._recovering or self._processor.busy
         batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
         if self._broken:  # partitions went away in the poll, and the epoch with them
@@ -198,16 +201,33 @@ class Daemon:
             still_ours = np.isin(batch.partitions, list(self._serving))
             batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
         due = self._due()
-        if due and len(batch) >= self._settings.background_records and not self._replaying:
+        if due and loaded and len(batch) and not self._replaying:
             self._commit(following=batch)
         else:
             self._apply(batch)
+            going_on = not self._pipeline and self._processor.busy and self._advance()
             if self._epoch_began is None:
                 if not self._pipeline and self._checkpoint.overdue(time.monotonic()):
                     self._commit()
-            elif due or not loaded:  # what has come is no more than what one poll gives: nobody waits for the interval
+            elif due or not (loaded or going_on):  # what has come is what one poll gives: nobody waits for the interval
                 self._commit()
         self._observe()
+
+    def _advance(self) -> bool:
+        """Replies in progress go on between two polls; whether there is more to say."""
+        live = self._serving.difference(self._replaying)
+        end = time.monotonic() + ADVANCE_S
+        while (now := time.monotonic()) < end:
+            processed = self._processor.advance(live, now)
+            if processed is None:
+                return False
+            self._epoch_began = self._epoch_began or now
+            self._passing("advanced")
+            if len(processed.outputs):
+                self._transport.send(processed.outputs, "output")
+            self._epoch_timestamps.append(np.empty(0, np.int64))
+            self._metrics.applied(0, len(processed.outputs), 0, processed.steps)
+        return True
 
     def _due(self) -> bool:
         """Whether an epoch under load is long enough: for its commit to be a small part, but no longer than allowed."""

@@ -26,6 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = "localhost:9092"
     group: str | None = None
     client: Literal["kafka-python", "confluent"] = "kafka-python"
+    mode: Literal["step", "generate"] = "step"
     codec: Literal["json", "f32", "pcm16"] = "json"
     emit: str = "every"
     input_rate: int | None = None
@@ -69,7 +70,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def snapshots(self) -> SnapshotPolicy:
-        """How often the states are saved."""
+        """How often the states are saved: where tokens are generated, in every commit that carries some."""
+        if self.mode == "generate":
+            return SnapshotPolicy(0.0)
         budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
         interval_s = parse_duration(self.snapshot_interval, "--snapshot-interval")
         return SnapshotPolicy(interval_s if self.shadow is None else math.inf, budget)
@@ -114,6 +117,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
         found = {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
+        if self.mode != "step":
+            found["mode"] = self.mode
         if self.emit != "every":
             found["emit"] = self.emit
         if self.input_rate is not None:

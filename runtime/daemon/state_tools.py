@@ -14,7 +14,7 @@ from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 from edge_rnn.contract.signature import Manifest
 from runtime.checkpoint.dropping import Drop
 from runtime.checkpoint.inventory import PartitionInventory, StoredStream, take_inventory
-from runtime.checkpoint.snapshot import HEADER, decode_snapshots
+from runtime.checkpoint.snapshot import EXTRA, HEADER, decode_snapshots
 from runtime.daemon.settings import RunSettings
 from runtime.transports.groups import Rewrite, open_groups
 
@@ -120,7 +120,9 @@ class StateTools:
 def state_values(stream: StoredStream, manifest: Manifest) -> dict[str, np.ndarray]:
     """The named states of a snapshot, ``dtype[*row_shape]`` each. Raises `StateError` where it is damaged."""
     where = f"partition {stream.partition}"
-    size = max(manifest.state_bytes, len(stream.value) - HEADER.itemsize)  # what is carried beside them lies behind
+    size = manifest.state_bytes
+    if not stream.value[1] & EXTRA:  # samples left over and the like lie behind the states, as part of the rows
+        size = max(size, len(stream.value) - HEADER.itemsize)
     snapshots, _ = decode_snapshots([stream.stored_key], [stream.value], size, where)
     row = np.ascontiguousarray(snapshots.rows).reshape(-1)
     values, at = {}, 0
@@ -137,7 +139,7 @@ def only_fingerprint(streams: Sequence[StoredStream], fingerprint: str) -> list[
         found = ", ".join(sorted({stream.fingerprint for stream in streams}))
         raise StateError(
             f"the bundle with these settings has fingerprint {fingerprint}, the snapshot is of {found}; give the bundle"
-            " that wrote it, and the daemon's --codec, --idle-reset and --null-key"
+            " that wrote it, and the daemon's --mode, --codec, --idle-reset and --null-key"
         )
     return chosen
 
