@@ -15,7 +15,7 @@ import exporters.trace.rules  # noqa: F401  (registers every rule)
 from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.signature import InputSpec, OutputSpec
 from edge_rnn.models import SequenceModel
-from exporters.emit import elman, gated, jordan, pointwise, registry, sequence_model, watcher  # noqa: F401  (each registers emitters)
+from exporters.emit import elman, gated, jordan, pointwise, registry, sequence_model, watcher  # noqa: F401  (each registers)
 from exporters.emit.kept import NeedsSteps
 from exporters.emit.registry import Emission, StateOf
 from exporters.emit.streams import StreamEmitter

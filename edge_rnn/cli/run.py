@@ -48,7 +48,7 @@ def command(
         Text, typer.Option(help="Longest time that a changed state stays unsaved; 0: save in every commit  [30s]")
     ] = None,
     snapshot_budget: Annotated[
-        Text, typer.Option(help="Most bytes of state saved a second  [a tenth of the time between commits]")
+        Text, typer.Option(help="Most bytes of state saved a second  [what a 25th of the time does]")
     ] = None,
     max_replay: Annotated[int | None, typer.Option(help="Warn when a crash would replay more records.")] = None,
     idle_reset: Annotated[
@@ -82,7 +82,7 @@ def command(
     background_records: Annotated[
         int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
     ] = None,
-    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
+    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,
@@ -118,7 +118,7 @@ def command(
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
-    from runtime.daemon.workers import check_workers, run_workers
+    from runtime.daemon.workers import check_workers, end_with_parent, run_workers
     from runtime.observe.logs import configure_logs
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
@@ -129,6 +129,7 @@ def command(
         if status:
             raise typer.Exit(status)
         return
+    end_with_parent()
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

@@ -6,6 +6,7 @@ Canonical layout: inputs and outputs ``[time, batch, *row]``, states ``[batch, *
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -116,7 +117,7 @@ class StepGraph:
         for spec, value in zip(manifest.inputs, inputs, strict=True):
             feed[spec.name] = _to_graph(spec, value)
         for state, value in zip(manifest.states, states, strict=True):
-            feed[state.input] = np.ascontiguousarray(np.moveaxis(value, 0, state.batch_axis))
+            feed[state.input] = np.ascontiguousarray(_moved(value, (0,), (state.batch_axis,)))
         try:
             results = self._call(feed)
         except Exception as error:
@@ -126,7 +127,9 @@ class StepGraph:
             ) from error
         n = len(manifest.outputs)
         outputs = [_from_graph(spec, value) for spec, value in zip(manifest.outputs, results[:n], strict=True)]
-        new = [np.moveaxis(value, spec.batch_axis, 0) for spec, value in zip(manifest.states, results[n:], strict=True)]
+        new = [
+            _moved(value, (spec.batch_axis,), (0,)) for spec, value in zip(manifest.states, results[n:], strict=True)
+        ]
         return outputs, new
 
     def _call(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -155,17 +158,29 @@ def _to_graph(spec: TensorSpec, value: np.ndarray) -> np.ndarray:
     if spec.time_axis is None:
         if value.shape[0] != 1:
             raise EngineError(f"input {spec.name!r} has no time axis and takes one step a call, got {value.shape[0]}")
-        value = np.moveaxis(value[0], 0, spec.batch_axis)
+        value = _moved(value[0], (0,), (spec.batch_axis,))
     else:
-        value = np.moveaxis(value, (0, 1), (spec.time_axis, spec.batch_axis))
+        value = _moved(value, (0, 1), (spec.time_axis, spec.batch_axis))
     return np.ascontiguousarray(value, dtype=spec.dtype)
 
 
 def _from_graph(spec: TensorSpec, value: np.ndarray) -> np.ndarray:
     """The graph's own axis order to ``[time, batch, *row]``."""
     if spec.time_axis is None:
-        return np.asarray(np.moveaxis(value, spec.batch_axis, 0)[None])
-    return np.asarray(np.moveaxis(value, (spec.time_axis, spec.batch_axis), (0, 1)))
+        return _moved(value, (spec.batch_axis,), (0,))[None]
+    return _moved(value, (spec.time_axis, spec.batch_axis), (0, 1))
+
+
+def _moved(value: np.ndarray, source: tuple[int, ...], destination: tuple[int, ...]) -> np.ndarray:
+    """What `numpy.moveaxis` gives, without its reckoning in each call."""
+    return value if source == destination else value.transpose(_order(value.ndim, source, destination))
+
+
+@lru_cache(maxsize=256)
+def _order(axes: int, source: tuple[int, ...], destination: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes' numbers before, in the order in which they stand afterwards."""
+    numbers = np.empty((0,) * axes)
+    return tuple(np.moveaxis(numbers.reshape(range(axes)), source, destination).shape) if axes else ()
 
 
 def _first_line(error: Exception) -> str:

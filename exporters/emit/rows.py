@@ -40,6 +40,22 @@ class RowEmitter:
         ends = [self.sizes([n], hint) for n in (0, self.lead)]
         return self.graph.op("Slice", [shape, *ends], hint=hint)
 
+    def look_up(self, table: str, count: int, number: str, *, axes: int, wraps: bool, hint: str) -> str:
+        """Rows of a table of ``count`` by ``number: int64``; for any other number the first one.
+
+        Whether every number is one of the table's is kept in ``checks``: ``axes`` is how many the
+        row of ``number`` has. ``wraps``: negative numbers count from the end, as in torch.
+        """
+        lowest, end, zero = (
+            self.graph.constant(np.asarray(n, np.int64), f"{hint}.limit") for n in (-count if wraps else 0, count, 0)
+        )
+        above = self.graph.op("GreaterOrEqual", [number, lowest], hint=hint)
+        inside = self.graph.op("And", [above, self.graph.op("Less", [number, end], hint=hint)], hint=hint)
+        if self.lead > 1:
+            self.checks.append((inside, axes))
+        safe = self.graph.op("Where", [inside, number, zero], hint=hint)
+        return self.graph.op("Gather", [table, safe], hint=hint)
+
     def spoil(self, name: str, row: int, hint: str) -> str:
         """NaN in place of the rows, of ``row`` axes, of steps where a check fails.
 
@@ -119,20 +135,10 @@ def _pad(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
 
 
 def _rows(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:
-    """Rows of a table by number. Whether every number is one of the table's is kept in ``checks``."""
     table = node.args[1].array
     assert table is not None
-    lowest, count, zero = (
-        e.graph.constant(np.asarray(n, np.int64), f"{hint}.limit")
-        for n in (-len(table) if node.attr("wraps") else 0, len(table), 0)
-    )
-    number = args[0]
-    above = e.graph.op("GreaterOrEqual", [number, lowest], hint=hint)
-    inside = e.graph.op("And", [above, e.graph.op("Less", [number, count], hint=hint)], hint=hint)
-    if e.lead > 1:
-        e.checks.append((inside, len(node.args[0].shape)))
-    safe = e.graph.op("Where", [inside, number, zero], hint=hint)  # negative numbers count from the end, as in torch
-    return e.graph.op("Gather", [args[1], safe], hint=hint)
+    axes = len(node.args[0].shape)
+    return e.look_up(args[1], len(table), args[0], axes=axes, wraps=node.attr("wraps"), hint=hint)
 
 
 def _reduce(e: RowEmitter, node: Node, args: list[str], hint: str) -> str:

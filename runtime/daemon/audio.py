@@ -7,8 +7,15 @@ from edge_rnn.contract.signature import Manifest
 from runtime.core.framer import Framer
 from runtime.core.resampler import Resampler
 from runtime.core.segments import Segments, parse_emit
+from runtime.core.sound import Sound
 
 RATES = range(1000, 384001)
+
+
+def make_sound(manifest: Manifest, input_rate: int | None, emit: str, output_codec: str) -> Sound | None:
+    """What goes around the model; ``None``: its rows come as rows and are told as rows. Raises `UsageError`."""
+    cutters, segments = make_cutters(manifest, input_rate), make_segments(manifest, emit, output_codec)
+    return Sound(cutters, segments) if cutters or segments is not None else None
 
 
 def make_cutters(manifest: Manifest, input_rate: int | None) -> list[Framer | Resampler]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.generating import GeneratingProcessor
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
-from runtime.daemon.audio import make_cutters, make_segments
+from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
@@ -101,9 +102,14 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
+        sys.setswitchinterval(SWITCH_S)
         daemon.run(stop)
         log.info("stopped")
         return None if report is None else report()
+
+
+SWITCH_S = 0.0005
+"""A thread that needs Python's lock gets it within so long: a record must not wait for others' 5 ms."""
 
 
 def _instance_name(settings: RunSettings, group: str) -> InstanceName:
@@ -133,6 +139,7 @@ def _assemble(
     encoder = make_encoder(settings.encoder, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
     timed = TimedEngine(engine, metrics)
+    limits = engine.tuning.bound(limits)
     processing = ProcessorSettings(
         topic=settings.input,
         model=f"{manifest.name}@{fingerprint.hex()}",
@@ -141,19 +148,16 @@ def _assemble(
         idle_reset_ms=settings.idle_reset_ms,
         max_output_bytes=_max_output_bytes(settings),
         limits=limits,
+        threads=engine.tuning.threads,
+        evicts=settings.max_streams is not None,
     )
     if settings.mode == "generate":
         generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
         processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
     else:
-        processor = Processor(
-            timed,
-            decoder,
-            encoder,
-            processing,
-            make_cutters(manifest, settings.input_rate),
-            make_segments(manifest, settings.emit, settings.encoder),
-        )
+        others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
+        sound = make_sound(manifest, settings.input_rate, settings.emit, settings.encoder)
+        processor = Processor(timed, decoder, encoder, processing, others, sound)
     passing = fail_points()
     checkpoint = Checkpoint(
         processor, transport, fingerprint, settings.snapshots, processor.state_bytes, passing, settings.delivery

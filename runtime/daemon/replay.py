@@ -12,7 +12,7 @@ from edge_rnn.contract.errors import RecordError
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
-from runtime.daemon.audio import make_cutters, make_segments
+from runtime.daemon.audio import make_sound
 from runtime.engines.cpu import open_cpu_engine
 from runtime.transports.files import read_batches
 
@@ -24,7 +24,7 @@ def replay(
     source: Path,
     *,
     batch_records: int = 4096,
-    max_chunk: int = 64,
+    max_chunk: int = 256,
     emit: str = "every",
     input_rate: int | None = None,
     resample: bool = False,
@@ -49,8 +49,7 @@ def replay(
         make_decoder(codec, manifest),
         make_encoder(CODEC, manifest),
         ProcessorSettings(topic=str(source), limits=Limits(chunk=max_chunk)),
-        make_cutters(manifest, input_rate),
-        make_segments(manifest, emit, CODEC),
+        sound=make_sound(manifest, input_rate, emit, CODEC),
     )
     for batch in batches:
         processed = processor.process(batch)

@@ -46,7 +46,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     startup_timeout: str = "20s"
     max_records: int = 4096
     background_records: int = 256
-    max_chunk: int = 64
+    max_chunk: int = 256
     threads: int | None = None
     workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None

@@ -30,15 +30,21 @@ class OrphanWatch:
         partitions: int,
         ask: Callable[[], Assignments | None],
         closing: threading.Event,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
+        """``prepare`` is called once before ``ask``, on the same thread."""
         self._settings = settings
         self._partitions = partitions
         self._ask = ask
         self._closing = closing
+        self._prepare = prepare
         threading.Thread(target=self._watch, name="edge-rnn-orphans", daemon=True).start()
 
     def _watch(self) -> None:
         before: set[int] = set()
+        if self._closing.wait(LOOK_EVERY_S):
+            return
+        self._prepare()
         while not self._closing.wait(LOOK_EVERY_S):
             try:
                 held = self._ask()

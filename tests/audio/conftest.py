@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_rnn.contract.bundle import Bundle
+from tests.daemon.conftest import place  # noqa: F401 (a fixture)
 from tests.exporters.foreign.packages import FILES, installed_path
 from tests.exporters.foreign.plain import import_file
 

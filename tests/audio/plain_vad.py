@@ -18,6 +18,11 @@ def open_vad(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def samples_of(pcm: bytes) -> np.ndarray:
+    """float32[n] in [-1, 1) of signed 16 bits."""
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+
+
 def probabilities(path: Path, samples: np.ndarray) -> np.ndarray:
     """float32[windows] of samples ``float32[n]``; an unfinished last window gives nothing."""
     session = open_vad(path)

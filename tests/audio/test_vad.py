@@ -1,10 +1,10 @@
-"""Voice activity from samples to segments: replay, and a daemon that is killed on the way."""
+"""Voice activity from samples to scores and segments: pieces of any length, snapshots, replay."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -12,22 +12,16 @@ import pytest
 from edge_rnn.cli.main import run
 from edge_rnn.contract.bundle import Bundle
 from runtime.codecs.registry import make_decoder, make_encoder
-from runtime.core.batch import BY_KEY, Outgoing
 from runtime.core.processor import Processor, ProcessorSettings
-from runtime.daemon.audio import make_cutters
+from runtime.core.scheduler import LEAST_STEPS
+from runtime.daemon.audio import make_sound
 from runtime.engines.cpu import open_cpu_engine
-from runtime.transports.connect import open_broker
-from tests.audio.plain_vad import HOP, plain_segments, probabilities
+from tests.audio.plain_vad import HOP, plain_segments, probabilities, samples_of
 from tests.audio.speech import make_speech
-from tests.daemon.processes import DaemonProcess, wait_for
 from tests.runtime.records import batch_of
 
 RULES = "segments:on=0.5,off=0.35,min-speech=256ms,min-silence=96ms,pad=32ms"
 STEPS = {"on": 0.5, "off": 0.35, "min_speech": 8, "min_silence": 3, "pad": 1}
-
-
-def samples_of(pcm: bytes) -> np.ndarray:
-    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 def test_pcm_in_pieces_of_any_length_gives_every_bit_of_a_plain_loop(vad: Bundle, vad_file: Path) -> None:
@@ -36,7 +30,7 @@ def test_pcm_in_pieces_of_any_length_gives_every_bit_of_a_plain_loop(vad: Bundle
         make_decoder("pcm16", vad.manifest),
         make_encoder("f32", vad.manifest),
         ProcessorSettings(topic="in"),
-        make_cutters(vad.manifest, None),
+        sound=make_sound(vad.manifest, None, "every", "json"),
     )
     rng = np.random.default_rng(0)
     sound = {b"s%d" % i: make_speech(4, seed=i).pcm for i in range(4)}
@@ -64,7 +58,7 @@ def test_pcm_of_an_odd_number_of_bytes_is_a_dead_letter_and_spoils_nothing(vad: 
         make_decoder("pcm16", vad.manifest),
         make_encoder("json", vad.manifest),
         ProcessorSettings(topic="in"),
-        make_cutters(vad.manifest, None),
+        sound=make_sound(vad.manifest, None, "every", "json"),
     )
     hop = b"\1\0" * HOP
     done = processor.process(
@@ -82,7 +76,7 @@ def test_snapshot_of_a_stream_holds_what_is_left_over(vad: Bundle) -> None:
             make_decoder("pcm16", vad.manifest),
             make_encoder("f32", vad.manifest),
             ProcessorSettings(topic="in"),
-            make_cutters(vad.manifest, 8000),
+            sound=make_sound(vad.manifest, 8000, "every", "json"),
         )
 
     pcm = make_speech(3, rate=8000).pcm
@@ -130,62 +124,33 @@ def test_replay_of_another_rate_is_refused_or_brought_to_the_models(
         assert len([event for event in events if event["event"] == "end"]) >= 2
 
 
+def test_streams_of_a_batch_are_stepped_on_several_threads_with_the_same_bits(vad: Bundle) -> None:
+    sound = {b"s%02d" % i: make_speech(1.5, seed=i).pcm for i in range(16)}
+    records = [(0, key, pcm[at : at + 9000]) for at in range(0, 45000, 9000) for key, pcm in sound.items()]
+    found = []
+    with ThreadPoolExecutor(1) as others:
+        for threads in (1, 2):
+            processor = Processor(
+                open_cpu_engine(vad),
+                make_decoder("pcm16", vad.manifest),
+                make_encoder("f32", vad.manifest),
+                ProcessorSettings(topic="in", threads=threads),
+                others if threads > 1 else None,
+                make_sound(vad.manifest, None, "every", "f32"),
+            )
+            done = processor.process(batch_of(records))
+            assert done.steps > 2 * LEAST_STEPS
+            found.append(list(done.outputs.values))
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
-def test_daemon_killed_in_the_middle_of_a_window_tells_every_segment_once(
-    vad: Bundle, vad_file: Path, tmp_path: Path
-) -> None:
-    broker = open_broker(f"sqlite:{tmp_path / 'store'}", "kafka-python")
-    broker.create_topic("sound", 2)
-    broker.create_topic("speech", 2)
-    sound = {b"mic-%d" % i: make_speech(12, seed=20 + i).pcm for i in range(6)}
-    waiting = dict(sound)
-    arguments = [str(vad.path), "--input", "sound", "--output", "speech", "--broker", f"sqlite:{tmp_path / 'store'}"]
-    arguments += ["--codec", "pcm16", "--emit", RULES, "--commit-interval", "20ms", "--state-dir", str(tmp_path)]
-    daemon = DaemonProcess(arguments, tmp_path / "daemon-0.log")
-    try:
-        for turn in range(3):
-            wait_for(lambda d=daemon: "partition ready" in d.text(), daemon.text()[-2000:])
-            for _ in range(40 if turn < 2 else 10**6):
-                if not waiting:
-                    break
-                keys = sorted(waiting)
-                values = [waiting[key][:2222] for key in keys]  # 1,111 samples: never a whole number of windows
-                n = len(keys)
-                broker.write("sound", Outgoing(np.full(n, BY_KEY, np.int32), np.full(n, -1), list(keys), list(values)))
-                waiting = {key: waiting[key][2222:] for key in keys if len(waiting[key]) > 2222}
-            if turn < 2:
-                daemon.close()
-                daemon = DaemonProcess(arguments, tmp_path / f"daemon-{turn + 1}.log")
-        expected = {
-            key: [(a, b) for a, b in plain_segments(probabilities(vad_file, samples_of(pcm)), **STEPS)]
-            for key, pcm in sound.items()
-        }
-        total = sum(1 + (end is not None) for segments in expected.values() for _, end in segments)
-        reader = _events(tmp_path / "store")
-        wait_for(lambda: sum(map(len, _events(tmp_path / "store").values())) >= total, daemon.text()[-2000:])
-        assert daemon.stop() == 0, daemon.text()[-2000:]
-        reader = _events(tmp_path / "store")
-    finally:
-        daemon.close()
-        broker.close()
-    for key, segments in expected.items():
-        told = [(e["event"], e["start"], e.get("end")) for e in reader[key]]
-        wanted = []
-        for begin, end in segments:
-            wanted.append(("start", round(begin * 0.032, 6), None))
-            if end is not None:
-                wanted.append(("end", round(begin * 0.032, 6), round(end * 0.032, 6)))
-        assert told == wanted
-
-
-def _events(store: Path) -> dict[bytes, list[dict]]:
-    """All events told so far, by stream."""
-    broker = open_broker(f"sqlite:{store}", "kafka-python")
-    found: dict[bytes, list[dict]] = {}
-    try:
-        records = broker.read("speech")
-        for key, value in zip(records.keys, records.values, strict=True):
-            found.setdefault(key or b"", []).extend(msgspec.json.decode(value or b"")["segments"])
-    finally:
-        broker.close()
-    return found
+def test_bench_of_a_model_of_sound_takes_pcm(vad: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", str(vad.path)]) == 2
+    assert "use --codec pcm16" in capsys.readouterr().err
+    call = ["bench", str(vad.path), "--codec", "pcm16", "--records", "2000", "--streams", "50", "--json"]
+    assert run(call) == 0
+    report = orjson.loads(capsys.readouterr().out)
+    assert report["end_to_end"]["records"] == 2000
+    assert [figures["codec"] for figures in report["codecs"]] == ["pcm16"]
+    assert report["codecs"][0]["value_bytes"] == 2 * HOP
