@@ -10,7 +10,8 @@ import numpy as np
 
 from edge_rnn.contract.framing import Framing
 from runtime.core.carry import Table
-from runtime.core.pieces import Pieces, by_stream
+from runtime.core.cutting import cut_by_stream
+from runtime.core.pieces import Pieces
 
 
 class Framer:
@@ -25,42 +26,52 @@ class Framer:
         """Samples ``float32[total]`` of records to windows ``float32[total, width]``; see `Pieces`."""
         if self._is_even(pieces):
             return self._cut_evenly(pieces)
+        return cut_by_stream(self, pieces, (self._framing.width,))
+
+    def state(self, slots: np.ndarray) -> np.ndarray:
+        """Samples left over behind the last window."""
+        return np.asarray(self.table.rows["left"][slots], np.int64)
+
+    def count(self, state: np.ndarray, taken: np.ndarray) -> np.ndarray:
+        """See `runtime.core.cutting.Cutter`."""
+        return np.asarray((state + taken) // self._framing.hop)
+
+    def cut_alike(self, slots: np.ndarray, state: int, samples: np.ndarray) -> np.ndarray:
+        """See `runtime.core.cutting.Cutter`."""
         hop, context, width = self._framing.hop, self._framing.context, self._framing.width
-        windows: list[np.ndarray] = []
-        starts, lengths = np.zeros_like(pieces.lengths), np.zeros_like(pieces.lengths)
-        made = 0
         rows = self.table.rows
-        for slot, records in by_stream(pieces):
-            left = int(rows["left"][slot])
-            sizes = pieces.lengths[records]
-            given = [pieces.rows[s : s + n] for s, n in zip(pieces.starts[records], sizes, strict=True)]
-            samples = np.concatenate([rows["samples"][slot][: context + left], *given])
-            ends = (left + np.cumsum(sizes)) // hop
-            count = int(ends[-1])
-            if count:
-                windows.append(np.lib.stride_tricks.sliding_window_view(samples, width)[::hop][:count])
-            lengths[records] = np.diff(ends, prepend=0)
-            starts[records] = made + ends - lengths[records]
-            made += count
-            rest = samples[count * hop :]
-            rows["left"][slot] = rest.size - context
-            rows["samples"][slot][: rest.size] = rest
-        table = np.concatenate(windows) if windows else np.empty((0, width), np.float32)
-        return Pieces(table, pieces.slots, starts, lengths)
+        whole = np.concatenate([rows["samples"][slots, : context + state], samples], axis=1)
+        end = (state + samples.shape[1]) // hop * hop
+        rest = whole[:, end:]
+        rows["left"][slots] = rest.shape[1] - context
+        rows["samples"][slots, : rest.shape[1]] = rest
+        if not end:
+            return np.empty((slots.size, 0, width), np.float32)
+        return np.lib.stride_tricks.sliding_window_view(whole, width, axis=1)[:, :end:hop]
 
     def _is_even(self, pieces: Pieces) -> bool:
-        """Whether every record is one hop of a stream of its own that has nothing left over."""
-        used = pieces.slots[pieces.lengths > 0]
+        """Whether every record is one hop, in record order, of a stream that has nothing left over."""
+        hop, context, n = self._framing.hop, self._framing.context, pieces.slots.size
         return (
-            bool((pieces.lengths == self._framing.hop).all())
-            and np.unique(used).size == used.size
-            and not self.table.rows["left"][used].any()
+            context <= hop
+            and pieces.rows.size == n * hop
+            and bool((pieces.lengths == hop).all())
+            and bool((pieces.starts == np.arange(n) * hop).all())
+            and not self.table.rows["left"][pieces.slots].any()
         )
 
     def _cut_evenly(self, pieces: Pieces) -> Pieces:
+        """A window a record: its hop behind the end of the record before it, or behind what is carried."""
         hop, context, n = self._framing.hop, self._framing.context, pieces.slots.size
+        carried = self.table.rows["samples"]
         windows = np.empty((n, self._framing.width), np.float32)
-        windows[:, :context] = self.table.rows["samples"][pieces.slots, :context]
-        windows[:, context:] = pieces.rows[pieces.starts[:, None] + np.arange(hop)]
-        self.table.rows["samples"][pieces.slots, :context] = windows[:, hop:]
+        hops = pieces.rows.reshape(n, hop)
+        windows[:, context:] = hops
+        order = np.argsort(pieces.slots, kind="stable")
+        slots = pieces.slots[order]
+        changes = slots[1:] != slots[:-1]
+        first, last = order[np.r_[True, changes][:n]], order[np.r_[changes, True][:n]]
+        windows[first, :context] = carried[pieces.slots[first], :context]
+        windows[order[1:][~changes], :context] = hops[order[:-1][~changes], hop - context :]
+        carried[pieces.slots[last], :context] = windows[last, hop:]
         return Pieces(windows, pieces.slots, np.arange(n), np.ones(n, np.int64))

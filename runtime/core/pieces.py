@@ -21,15 +21,10 @@ class Pieces:
     lengths: np.ndarray
 
 
-def by_stream(pieces: Pieces) -> Iterator[tuple[int, np.ndarray]]:
-    """Each slot with the records of its stream that hold something: int64[k], in order."""
+def in_stream_order(pieces: Pieces) -> np.ndarray:
+    """The records that hold something of a stream, its own one after the other: int64[k]."""
     used = np.flatnonzero((pieces.slots >= 0) & (pieces.lengths > 0))
-    order = used[np.argsort(pieces.slots[used], kind="stable")]
-    if not order.size:
-        return
-    cuts = np.flatnonzero(np.diff(pieces.slots[order])) + 1
-    for records in np.split(order, cuts):
-        yield int(pieces.slots[records[0]]), records
+    return np.asarray(used[np.argsort(pieces.slots[used], kind="stable")])
 
 
 def in_rounds(pieces: Pieces) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -14,7 +14,8 @@ from math import gcd
 import numpy as np
 
 from runtime.core.carry import Table
-from runtime.core.pieces import Pieces, by_stream
+from runtime.core.cutting import cut_by_stream
+from runtime.core.pieces import Pieces
 
 ZEROS = 16
 """Zero crossings of the sinc on each side, at the lower of the two rates."""
@@ -23,49 +24,62 @@ PASSED = 0.9
 KAISER_BETA = 9.0
 
 
+SLICED = 8
+"""Up to so many phases each one's outputs are taken together, as a slice; they are far apart where there are more."""
+
+
 class Resampler:
-    """Brings the samples of many streams to another rate; ``table`` holds what each stream carries."""
+    """Brings the samples of many streams to another rate; ``table`` holds what each stream carries.
+
+    A stream's ``ahead`` is how far its next output lies behind the beginning of its next input, in parts of
+    ``1 / up`` input samples: 0 to ``down - 1``.
+    """
 
     def __init__(self, input_rate: int, rate: int) -> None:
         common = gcd(input_rate, rate)
         self.up, self.down = rate // common, input_rate // common
         self._taps = _polyphase(self.up, self.down)
         self.delay_s = (self._taps.shape[1] - 1) / 2 / input_rate
-        kept = self._taps.shape[1] - 1
-        self.table = Table(np.dtype([("taken", "<i8"), ("given", "<i8"), ("samples", "<f4", (kept,))]))
+        self._kept = self._taps.shape[1] - 1
+        self.table = Table(np.dtype([("ahead", "<i8"), ("samples", "<f4", (self._kept,))]))
 
     def cut(self, pieces: Pieces) -> Pieces:
         """Samples ``float32[total]`` of records to samples at the other rate; see `Pieces`."""
-        made: list[np.ndarray] = []
-        starts, lengths = np.zeros_like(pieces.lengths), np.zeros_like(pieces.lengths)
-        at, kept = 0, self._taps.shape[1] - 1
-        rows = self.table.rows
-        for slot, records in by_stream(pieces):
-            taken, given = int(rows["taken"][slot]), int(rows["given"][slot])
-            sizes = pieces.lengths[records]
-            new = [pieces.rows[s : s + n] for s, n in zip(pieces.starts[records], sizes, strict=True)]
-            samples = np.concatenate([rows["samples"][slot], *new])
-            ends = self._outputs(taken + np.cumsum(sizes))
-            made.append(self._filtered(samples, taken - kept, given, int(ends[-1])))
-            lengths[records] = np.diff(ends, prepend=given)
-            starts[records] = at + ends - given - lengths[records]
-            at += int(ends[-1]) - given
-            rows["taken"][slot], rows["given"][slot] = taken + int(sizes.sum()), int(ends[-1])
-            rows["samples"][slot] = samples[samples.size - kept :]
-        out = np.concatenate(made) if made else np.empty(0, np.float32)
-        return Pieces(out, pieces.slots, starts, lengths)
+        return cut_by_stream(self, pieces, ())
 
-    def _outputs(self, taken: np.ndarray) -> np.ndarray:
-        """How many outputs so many inputs give in all: those whose newest input is there."""
-        return -(-taken * self.up // self.down)
+    def state(self, slots: np.ndarray) -> np.ndarray:
+        """See `runtime.core.cutting.Cutter`."""
+        return np.asarray(self.table.rows["ahead"][slots])
 
-    def _filtered(self, samples: np.ndarray, first: int, begin: int, end: int) -> np.ndarray:
-        """Outputs ``begin`` to ``end``; ``samples[0]`` is input ``first``."""
-        places = np.arange(begin, end, dtype=np.int64) * self.down
-        newest, phases = places // self.up - first, places % self.up
-        total = np.zeros(places.size, np.float64)
-        for tap in range(self._taps.shape[1]):  # one after the other: the order of a sum is part of its bits
-            total += self._taps[phases, tap] * samples[newest - tap]
+    def count(self, state: np.ndarray, taken: np.ndarray) -> np.ndarray:
+        """Outputs whose newest input is there."""
+        return np.asarray(-((state - taken * self.up) // self.down))
+
+    def cut_alike(self, slots: np.ndarray, state: int, samples: np.ndarray) -> np.ndarray:
+        """See `runtime.core.cutting.Cutter`."""
+        rows, new = self.table.rows, samples.shape[1]
+        whole = np.concatenate([rows["samples"][slots], samples], axis=1)
+        count = int(self.count(np.asarray(state), np.asarray(new)))
+        rows["ahead"][slots] = state + count * self.down - new * self.up
+        rows["samples"][slots] = whole[:, new:]
+        return self._filtered(whole.astype(np.float64), state, count)
+
+    def _filtered(self, samples: np.ndarray, ahead: int, count: int) -> np.ndarray:
+        """The next ``count`` outputs; ``samples[:, kept]`` is the first new input of each stream."""
+        total = np.zeros((samples.shape[0], count))
+        places = ahead + np.arange(count) * self.down
+        newest, phases = self._kept + places // self.up, places % self.up
+        taps = range(self._taps.shape[1])  # one after the other: the order of a sum is part of its bits
+        if self.up > SLICED:
+            for tap in taps:
+                total += self._taps[phases, tap] * samples[:, newest - tap]
+            return total.astype(np.float32)
+        for turn in range(min(self.up, count)):
+            part, weights = total[:, turn :: self.up], self._taps[phases[turn]]
+            reach = (part.shape[1] - 1) * self.down + 1
+            for tap in taps:
+                begin = newest[turn] - tap
+                part += weights[tap] * samples[:, begin : begin + reach : self.down]
         return total.astype(np.float32)
 
 

@@ -49,15 +49,16 @@ def by_slot(pieces: Pieces, found: dict[int, list[np.ndarray]]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(SIZES, st.integers(1, 12), st.integers(0, 9), st.integers(0, 1000))
+@given(st.one_of(SIZES, st.none()), st.integers(1, 12), st.integers(0, 9), st.integers(0, 1000))
 def test_framer_gives_the_windows_of_the_whole_however_it_is_cut(
-    sizes: list[int], hop: int, context: int, seed: int
+    sizes: list[int] | None, hop: int, context: int, seed: int
 ) -> None:
+    """``None``: records of one hop each."""
     rng = np.random.default_rng(seed)
     streams = {slot: rng.standard_normal(int(rng.integers(1, 200))).astype(np.float32) for slot in (0, 3, 7)}
     framer = Framer(Framing(hop=hop, context=context))
     found: dict[int, list[np.ndarray]] = {}
-    for batch in cut_up(rng, streams, sizes):
+    for batch in cut_up(rng, streams, sizes or [hop]):
         by_slot(framer.cut(pieces_of(batch)), found)
         saved = framer.table.read(np.array([0, 3, 7]))  # as after a crash: elsewhere, from the bytes alone
         framer = Framer(Framing(hop=hop, context=context))
