@@ -15,6 +15,7 @@ QUIX := .cache/quix/.ready
 NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*.py)
 
 export ORT_DISABLE_TELEMETRY := 1
+export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak fuzz imports kafka recipes lock clean

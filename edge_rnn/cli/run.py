@@ -78,7 +78,9 @@ def command(
     ] = None,
     on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
     on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
-    max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
+    max_records: Annotated[
+        int | None, typer.Option(help="Most records a poll; fewer where the model is slow  [32768]")
+    ] = None,
     background_records: Annotated[
         int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
     ] = None,

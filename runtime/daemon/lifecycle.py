@@ -26,6 +26,7 @@ from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
+from runtime.daemon.heap import share_heap
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
@@ -59,6 +60,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
     `StateError`, `EngineError`.
     """
     began = time.monotonic()
+    share_heap()
     limits = _limits(settings)
     loop = _loop(settings)
     bundle = open_bundle(bundle_path)

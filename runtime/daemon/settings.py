@@ -44,7 +44,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int | None = None
     arena_dir: str | None = None
     startup_timeout: str = "20s"
-    max_records: int = 4096
+    max_records: int = 32_768
     background_records: int = 256
     max_chunk: int = 256
     threads: int | None = None
