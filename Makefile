@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak fuzz imports kafka recipes lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz imports kafka recipes lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -89,6 +89,9 @@ bench: $(STAMP) kafka $(QUIX) ## Every ratio beside the peers, in one run (about
 
 bench-quick: $(STAMP) kafka ## The same on ratios that a regression would show, under generous thresholds (a minute)
 	@$(BIN)/python -m tests.benchmarks --quick --out $(BENCH_OUT)-quick
+
+voice: $(STAMP) kafka ## Live streams of sound that this machine carries, and a frame's cost beside the model alone (3 minutes)
+	@$(BIN)/python -m tests.benchmarks.voice
 
 bench-docs: $(STAMP) ## Write the tables of docs/performance.md and docs/scale.md from the last report of make bench
 	@$(BIN)/python -m tests.benchmarks.report $(BENCH_OUT)/report.json docs/performance.md

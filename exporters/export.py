@@ -22,6 +22,8 @@ from torch import nn
 
 from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
 from edge_rnn.contract.errors import ExportRefused, GateFailed
+from edge_rnn.contract.framing import Framing
+from edge_rnn.contract.front_end import FrontEnd
 from edge_rnn.contract.gates import GATES, SEED, TOLERANCE, check_parity, measure_gates, report_of
 from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_arrays, encode_golden
 from edge_rnn.contract.signature import FORMAT, GateFigure, GateReport, InputSpec, Manifest
@@ -30,6 +32,7 @@ from edge_rnn.contract.stepgraph import Step, StepGraph
 from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
 from edge_rnn.models import EncoderDecoder, SequenceModel
+from exporters.frontends.around import behind, check_framing
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
@@ -52,6 +55,8 @@ def export_bundle(
     name: str | None = None,
     inputs: Sequence[InputSpec] = (),
     states: Mapping[str, int] | None = None,
+    framing: Framing | None = None,
+    front_end: FrontEnd | None = None,
     tolerance: float = TOLERANCE,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -59,17 +64,21 @@ def export_bundle(
 
     ``inputs`` describe the arguments of forward where the module does not say them itself.
     ``states`` name the arguments that are states, and the number of the result that is the new one.
-    ``tolerance`` is the error allowed per unit of the largest absolute value. ``progress`` is told
-    each gate and its figure as it passes. Raises `ExportRefused` when the module cannot become a
+    ``framing``: samples come, and this makes the windows that the one input takes; ``front_end`` is then
+    put before a module that takes what is heard of them. ``tolerance`` is the error allowed per unit of the largest absolute value. ``progress`` is told
+    each gate and its figure as it passes. Raises `UsageError` for settings that do not go together, `ExportRefused` when the module cannot become a
     step graph and `GateFailed` when the graph is not the module; either way nothing is written.
     """
     name = check_name(name or source.name)
     check_tolerance(tolerance)
     module = _copy_for_inference(source.module)
     specs = tuple(inputs) or (infer_input(module),)
+    if front_end is not None:
+        module, specs = behind(front_end, module, specs)
+    check_framing(framing, specs)
     lifted = lift(module, specs, name, states)
     golden, report = prove(module, lifted, name, tolerance=tolerance, progress=progress)
-    manifest = _manifest(lifted, name, origin=source.origin, gates=report)
+    manifest = msgspec.structs.replace(_manifest(lifted, name, origin=source.origin, gates=report), framing=framing)
     files = {GRAPH: lifted.graph, GOLDEN: encode_golden(manifest, golden)}
     first = {state.spec.name: state.initial for state in lifted.states if state.spec.initial != "zeros"}
     if first:

@@ -13,6 +13,8 @@ from edge_rnn.cli.gate_table import gate_lines, gate_row
 from edge_rnn.cli.precision import STREAMS, accuracy_lines, made_in
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
+from edge_rnn.contract.framing import parse_framing
+from edge_rnn.contract.front_end import parse_front_end
 from edge_rnn.contract.gates import TOLERANCE
 from edge_rnn.contract.signature import GateFigure
 
@@ -34,6 +36,13 @@ def command(
     args: Annotated[str | None, typer.Option(help="JSON arguments of the class or function that NAME is.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="State dict: .safetensors, or what torch.save wrote.", show_default=False)
+    ] = None,
+    framing: Annotated[
+        str | None, typer.Option(help="hop=N,context=N,rate=N: how samples become the windows that the input takes.")
+    ] = None,
+    front_end: Annotated[
+        str | None,
+        typer.Option(help="stft, power, log-mel or mfcc, with :name=value,... : put before an input of features."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
@@ -64,6 +73,8 @@ def command(
 
     Example: edge-rnn export runs/activity -o bundles/activity-int8 --precision int8 --max-drop 0.01
 
+    Example: edge-rnn export runs/keyword -o bundles/keyword --framing hop=256,context=128,rate=11025
+
     Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
     """
     try:
@@ -79,6 +90,8 @@ def command(
 
     specs = [parse_input(text) for text in inputs or []]
     pairs = dict(parse_state(text) for text in states or [])
+    frames = None if framing is None else parse_framing(framing)
+    front = None if front_end is None else parse_front_end(front_end, frames)
     resolved = resolve_source(source, arguments=args, weights=weights)
     progress = None if json else _show
     if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
@@ -86,7 +99,15 @@ def command(
 
     def make(path: Path) -> Bundle:
         return export_bundle(
-            resolved, path, name=name, inputs=specs, states=pairs, tolerance=tolerance, progress=progress
+            resolved,
+            path,
+            name=name,
+            inputs=specs,
+            states=pairs,
+            framing=frames,
+            front_end=front,
+            tolerance=tolerance,
+            progress=progress,
         )
 
     bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)

@@ -14,6 +14,7 @@ from edge_rnn.cli.precision import accuracy_lines, made_in
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.framing import parse_framing
+from edge_rnn.contract.front_end import parse_front_end
 from edge_rnn.contract.gates import TOLERANCE
 from edge_rnn.contract.signature import GateFigure
 
@@ -44,6 +45,10 @@ def command(
     ] = None,
     framing: Annotated[
         str | None, typer.Option(help="hop=N,context=N,rate=N: how samples become the windows that the input takes.")
+    ] = None,
+    front_end: Annotated[
+        str | None,
+        typer.Option(help="stft, power, log-mel or mfcc, with :name=value,... : put before an input of features."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the file's.")] = None,
     tolerance: Annotated[
@@ -83,12 +88,14 @@ def command(
             "importing needs onnx, which is not installed; pip install 'edge-rnn[import]'"
         ) from error
 
+    frames = None if framing is None else parse_framing(framing)
     asked = Asked(
         states=parse_pairs(states or []),
         axes=parse_axes(axes or []),
         constants=parse_constants(constants or []),
         output=first,
-        framing=None if framing is None else parse_framing(framing),
+        framing=frames,
+        front_end=None if front_end is None else parse_front_end(front_end, frames),
     )
     readings: list[Reading] = []
 

@@ -26,8 +26,15 @@ def command(
     mode: Annotated[
         Text, typer.Option(help="step: an output a record; generate: prompts in, a record a token out  [step]")
     ] = None,
-    codec: Annotated[Text, typer.Option(help="How input values are written: json or f32  [json]")] = None,
+    codec: Annotated[Text, typer.Option(help="How input values are written: json, f32 or pcm16  [json]")] = None,
     output_codec: Annotated[Text, typer.Option(help="json or f32  [as the input]")] = None,
+    emit: Annotated[
+        Text,
+        typer.Option(help="every, or segments:on=0.5,off=0.35,min-speech=250ms,min-silence=100ms,pad=30ms  [every]"),
+    ] = None,
+    input_rate: Annotated[
+        int | None, typer.Option(help="Samples a second of the input, where the model takes another rate.")
+    ] = None,
     dead_letter: Annotated[Text, typer.Option(help="Topic for records that cannot be used.")] = None,
     create_topics: Annotated[
         bool | None,

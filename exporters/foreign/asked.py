@@ -1,4 +1,4 @@
-"""What a user says of a foreign graph: ``--state``, ``--axes``, ``--constant``, ``--output``, ``--framing``."""
+"""What a user says of a foreign graph: ``--state``, ``--axes``, ``--constant``, ``--output``, ``--framing``, ``--front-end``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.framing import Framing
+from edge_rnn.contract.front_end import FrontEnd
 from exporters.foreign.layout import Roles
 from exporters.foreign.model import Declared, ForeignModel
 
@@ -27,6 +28,7 @@ class Asked:
     constants: Mapping[str, str] = field(default_factory=dict)
     output: str | None = None
     framing: Framing | None = None
+    front_end: FrontEnd | None = None
 
 
 def parse_pairs(texts: Sequence[str]) -> dict[str, str]:

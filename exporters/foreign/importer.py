@@ -1,5 +1,6 @@
 """The import: an ONNX file in, a verified bundle out, or nothing.
 
+0. hear      a front end is put before the input, where one is asked for
 1. bind      constants; branches that they choose are taken where a state hides behind one
 2. cut       recurrent states that are not exposed get a pair
 3. pair      states given or proposed, each proposal run
@@ -29,9 +30,10 @@ from edge_rnn.contract.verification import bit_inputs, cpu_engine
 from exporters.foreign.asked import Asked
 from exporters.foreign.loop import run_plain, run_whole, sample_inputs
 from exporters.foreign.manifest import manifest_of
-from exporters.foreign.model import open_model
+from exporters.foreign.model import ForeignModel, open_model
 from exporters.foreign.reading import Reading, read_model
 from exporters.foreign.trying import Trying
+from exporters.frontends.nodes import with_front_end
 from exporters.naming import check_name, check_tolerance
 
 BATCH = 8
@@ -70,6 +72,9 @@ def import_bundle(
     check_tolerance(tolerance)
     name = check_name(name or path.stem.replace(" ", "-"))
     original = open_model(path)
+    if asked.front_end is not None:
+        others = frozenset({*asked.states, *asked.constants})
+        original = ForeignModel(with_front_end(original.proto, asked.front_end, others), original.name)
     reading = read_model(original, asked)
     if told is not None:
         told(reading)

@@ -22,6 +22,7 @@ from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.generating import GeneratingProcessor
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
@@ -137,7 +138,7 @@ def _assemble(
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
-    encoder = make_encoder(settings.output_codec or settings.codec, manifest)
+    encoder = make_encoder(settings.encoder, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
     timed = TimedEngine(engine, metrics)
     limits = engine.tuning.bound(limits)
@@ -157,12 +158,13 @@ def _assemble(
         processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
     else:
         others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
-        processor = Processor(timed, decoder, encoder, processing, others)
+        sound = make_sound(manifest, settings.input_rate, settings.emit, settings.encoder)
+        processor = Processor(timed, decoder, encoder, processing, others, sound)
     passing = fail_points()
     checkpoint = Checkpoint(
-        processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery
+        processor, transport, fingerprint, settings.snapshots, processor.state_bytes, passing, settings.delivery
     )
-    recovery = Recovery(processor, transport, fingerprint, settings.recovery, manifest.state_bytes)
+    recovery = Recovery(processor, transport, fingerprint, settings.recovery, processor.state_bytes)
     return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
 
 

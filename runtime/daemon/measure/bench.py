@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_rnn.contract.bundle import open_bundle
 from edge_rnn.contract.ort import import_onnxruntime
-from runtime.codecs.registry import DECODERS, ENCODERS
+from runtime.codecs.registry import DECODERS, ENCODERS, make_decoder
 from runtime.core.batch import RecordBatch
 from runtime.core.scheduler import Limits
 from runtime.daemon.measure.advice import Advice, Limit, advise, find_limit, stage_costs
@@ -81,9 +81,10 @@ def run_bench(
     """Measure the bundle at ``path``; ``tell`` hears what is being done.
 
     ``broker`` ``None``: the embedded broker in a temporary file. Raises `BundleError`, `EngineError`,
-    `TransportError`, `MissingDependency`.
+    `TransportError`, `MissingDependency`, `UsageError`.
     """
     bundle = open_bundle(path)
+    make_decoder(codec, bundle.manifest)  # a codec that does not do is refused before anything is measured
     cores = available_cores()
     limits = Limits()
     tell(f"the model alone, batches to {LARGEST_BATCH}")
@@ -96,7 +97,8 @@ def run_bench(
         threads *= 2
     tuning = open_cpu_engine(bundle, tuned=True).tuning
     tell("codecs and stages")
-    codecs = [codec_alone(bundle, name) for name in DECODERS if name in ENCODERS]
+    names = [codec] if bundle.manifest.framing is not None else [name for name in DECODERS if name in ENCODERS]
+    codecs = [codec_alone(bundle, name) for name in names]
     stage = stages(bundle, codec, streams=streams)
     tell(f"{records} records over {broker or 'the embedded broker'}, without the model and with it")
     with filled_place(broker, client, example_values(bundle, codec), records, streams) as place:
