@@ -28,11 +28,12 @@ def replay(
     """
     bundle = open_bundle(bundle_path)
     manifest = bundle.manifest
+    engine = open_cpu_engine(bundle)
     processor = Processor(
-        open_cpu_engine(bundle),
+        engine,
         make_decoder(CODEC, manifest),
         make_encoder(CODEC, manifest),
-        ProcessorSettings(topic=str(source), limits=Limits(chunk=max_chunk)),
+        ProcessorSettings(topic=str(source), limits=engine.tuning.bound(Limits(chunk=max_chunk))),
     )
     for batch in read_batches(source, CODEC, manifest.feature_names, batch_records):
         processed = processor.process(batch)
