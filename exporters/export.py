@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,13 +24,11 @@ from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundl
 from edge_rnn.contract.errors import ExportRefused, GateFailed
 from edge_rnn.contract.framing import Framing
 from edge_rnn.contract.front_end import FrontEnd
-from edge_rnn.contract.gates import GATES, SEED, TOLERANCE, check_parity, measure_gates, report_of
-from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_arrays, encode_golden
-from edge_rnn.contract.signature import FORMAT, GateFigure, GateReport, InputSpec, Manifest
-from edge_rnn.contract.stability import sweep_bits
+from edge_rnn.contract.gates import SEED, TOLERANCE, check_parity
+from edge_rnn.contract.golden import GOLDEN_STEPS, Golden, encode_arrays, encode_golden
+from edge_rnn.contract.signature import FORMAT, GateReport, InputSpec, Manifest
 from edge_rnn.contract.stepgraph import Step, StepGraph
-from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
-from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from edge_rnn.contract.trial import Record, Subject, run_chunks
 from edge_rnn.models import EncoderDecoder, SequenceModel
 from exporters.frontends.around import behind, check_framing
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
@@ -38,14 +36,9 @@ from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
 from exporters.naming import LARGEST_TOLERANCE, check_name, check_tolerance
 from exporters.prompt import PROMPT_GRAPH, lift_prompt
+from exporters.proof import BATCH, MARKS, Progress, prove_graph
 from exporters.reference import RunRecord, measure_rounding, record_module
 from exporters.source import Source
-
-BATCH = 8
-MARKS = (1, 2, 64, 128, GOLDEN_STEPS)
-"""Numbers of steps after which the module's states are recorded."""
-
-Progress = Callable[[str, GateFigure], None]
 
 
 def export_bundle(
@@ -64,10 +57,11 @@ def export_bundle(
 
     ``inputs`` describe the arguments of forward where the module does not say them itself.
     ``states`` name the arguments that are states, and the number of the result that is the new one.
-    ``framing``: samples come, and this makes the windows that the one input takes; ``front_end`` is then
-    put before a module that takes what is heard of them. ``tolerance`` is the error allowed per unit of the largest absolute value. ``progress`` is told
-    each gate and its figure as it passes. Raises `UsageError` for settings that do not go together, `ExportRefused` when the module cannot become a
-    step graph and `GateFailed` when the graph is not the module; either way nothing is written.
+    ``framing``: samples come, and this makes the windows that the one input takes; ``front_end`` is then put before a
+    module that takes what is heard of them. ``tolerance`` is the error allowed per unit of the largest absolute value.
+    ``progress`` is told each gate and its figure as it passes. Raises `UsageError` for settings that do not go
+    together, `ExportRefused` when the module cannot become a step graph and `GateFailed` when the graph is not the
+    module; either way nothing is written.
     """
     name = check_name(name or source.name)
     check_tolerance(tolerance)
@@ -113,24 +107,14 @@ def prove(
             value[:] = value[:1]
     subject = Subject.of(manifest, step, [state.initial for state in lifted.states])
     expected = _with_states(subject, record_module(module, lifted, inputs, MARKS), inputs)
-    golden = Golden([value[:, :GOLDEN_STREAMS] for value in inputs], _first_streams(expected))
-    figures: dict[str, GateFigure] = {}
-    try:
-        for gate, figure in measure_gates(subject, inputs, expected, tolerance=tolerance):
-            figures[gate] = figure
-            if progress is not None:
-                progress(gate, figure)
-        chunks = split_at(MARKS, GOLDEN_STEPS, 64)
-        check_parity(subject, golden.inputs, golden.record, chunks, gate="golden vectors", tolerance=tolerance)
-    except GateFailed as error:
-        told = str(error)
-        if GATES[0] not in figures:
-            rounding = measure_rounding(module, lifted, inputs, expected)
-            remark = _explain(subject, inputs, expected, rounding)
-            told = f"{told.partition('; ')[0]}; {remark}" if remark else told
-        raise GateFailed(f"{told}; nothing was written") from error
-    bits = sweep_bits(subject, bit_inputs(golden.inputs), cpu_engine())
-    return golden, report_of(figures, bits, tolerance=tolerance)
+
+    def explain(told: str, parity: bool) -> str:
+        if parity:
+            return told
+        remark = _explain(subject, inputs, expected, measure_rounding(module, lifted, inputs, expected))
+        return f"{told.partition('; ')[0]}; {remark}" if remark else told
+
+    return prove_graph(subject, inputs, expected, tolerance=tolerance, progress=progress, explain=explain)
 
 
 def _with_states(subject: Subject, record: RunRecord, inputs: Sequence[np.ndarray]) -> Record:
@@ -190,13 +174,6 @@ def _copy_without_gradients(module: nn.Module) -> nn.Module:
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(module, memo).to("cpu", torch.float32).eval()
-
-
-def _first_streams(record: Record) -> Record:
-    return Record(
-        [value[:, :GOLDEN_STREAMS] for value in record.outputs],
-        {mark: [value[:GOLDEN_STREAMS] for value in values] for mark, values in record.states.items()},
-    )
 
 
 def _manifest(

@@ -101,37 +101,36 @@ def _named_arguments(module: nn.Module, arguments: Sequence[InputSpec], states: 
 
 
 @dataclass(frozen=True)
-class _Whole:
-    """A forward over the whole sequence; ``shapes`` are those of its first states."""
+class _Run:
+    """A forward, the ``names`` of its arguments, and its ``states``; ``shapes`` are those of the first ones."""
 
     module: nn.Module
     names: list[str]
     states: dict[str, int]
     shapes: dict[str, Any]
     batch_axis: int
+
+    def _first(self, batch: int) -> dict[str, Any]:
+        return {name: _zeros(shape, batch) for name, shape in self.shapes.items()}
+
+
+class _Whole(_Run):
+    """A forward over the whole sequence."""
 
     def __call__(self, *tensors: Tensor) -> Any:
         given = dict(zip(self.names, tensors, strict=True)) if self.names else {}
         if not self.states:
             positional = list(inspect.signature(self.module.forward).parameters)[: len(self.names)] == self.names
             return self.module(*tensors) if positional or not self.names else self.module(**given)
-        states = {name: _zeros(shape, tensors[0].shape[self.batch_axis]) for name, shape in self.shapes.items()}
-        return _without(self.module(**given, **states), set(self.states.values()))
+        returned = self.module(**given, **self._first(tensors[0].shape[self.batch_axis]))
+        return _without(returned, set(self.states.values()))
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(_Run):
     """A forward that takes one step, in a loop over time; its inputs are ``[time, *axes]``."""
 
-    module: nn.Module
-    names: list[str]
-    states: dict[str, int]
-    shapes: dict[str, Any]
-    batch_axis: int
-
     def __call__(self, *tensors: Tensor) -> Any:
-        batch = tensors[0].shape[self.batch_axis + 1]
-        state = {name: _zeros(shape, batch) for name, shape in self.shapes.items()}
+        state = self._first(tensors[0].shape[self.batch_axis + 1])
         results = []
         for step in range(tensors[0].shape[0]):
             row = dict(zip(self.names, (tensor[step] for tensor in tensors), strict=True))

@@ -6,17 +6,26 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from edge_rnn.cli.gate_table import gate_lines, gate_row
-from edge_rnn.cli.precision import STREAMS, accuracy_lines, made_in
+from edge_rnn.cli.options import (
+    Calibration,
+    Framing,
+    FrontEnd,
+    Json,
+    MaxDrop,
+    Name,
+    Precision,
+    Tolerance,
+    WeightBits,
+)
+from edge_rnn.cli.precision import STREAMS, made_in
+from edge_rnn.cli.written import show_gate, show_written
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.framing import parse_framing
 from edge_rnn.contract.front_end import parse_front_end
 from edge_rnn.contract.gates import TOLERANCE
-from edge_rnn.contract.signature import GateFigure
 
 NEEDED = ("torch", "onnx", "safetensors")
 
@@ -24,7 +33,7 @@ NEEDED = ("torch", "onnx", "safetensors")
 def command(
     source: Annotated[str, typer.Argument(help="A RUN directory, FILE.py:NAME or module:NAME.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the source's.")] = None,
+    name: Name = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each argument."),
@@ -37,30 +46,14 @@ def command(
     weights: Annotated[
         Path | None, typer.Option(help="State dict: .safetensors, or what torch.save wrote.", show_default=False)
     ] = None,
-    framing: Annotated[
-        str | None, typer.Option(help="hop=N,context=N,rate=N: how samples become the windows that the input takes.")
-    ] = None,
-    front_end: Annotated[
-        str | None,
-        typer.Option(help="stft, power, log-mel or mfcc, with :name=value,... : put before an input of features."),
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
-    ] = TOLERANCE,
-    precision: Annotated[
-        str, typer.Option(help="fp32, int8 (integer products, streams kept apart) or fp16 (weights of half the size).")
-    ] = "fp32",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Sequences like those of use: .csv with a key column, .npz or .wav.", show_default=False),
-    ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Largest share of other decisions, or error per deviation, allowed  [0.05]")
-    ] = None,
-    weight_bits: Annotated[
-        int | None, typer.Option(help="Bits of int8 weights: 8, or 7 for CPUs without VNNI  [as this CPU is]")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    framing: Framing = None,
+    front_end: FrontEnd = None,
+    tolerance: Tolerance = TOLERANCE,
+    precision: Precision = "fp32",
+    calibration: Calibration = None,
+    max_drop: MaxDrop = None,
+    weight_bits: WeightBits = None,
+    json: Json = False,
 ) -> None:
     """Export a trained model as a bundle: a step graph whose state goes in and comes out.
 
@@ -93,7 +86,7 @@ def command(
     frames = None if framing is None else parse_framing(framing)
     front = None if front_end is None else parse_front_end(front_end, frames)
     resolved = resolve_source(source, arguments=args, weights=weights)
-    progress = None if json else _show
+    progress = None if json else show_gate
     if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
         calibration = Path(source) / STREAMS
 
@@ -116,19 +109,4 @@ def command(
             print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)
     if weights is None and not Path(source).is_dir():
         print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
-    gates = bundle.manifest.gates
-    assert gates is not None
-    if json:
-        result = {"bundle": str(output), "name": bundle.manifest.name, "digest": bundle.digest, "gates": gates}
-        result |= {"precision": bundle.manifest.precision, "accuracy": bundle.manifest.accuracy}
-        print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
-        return
-    for line in [*gate_lines(gates), *accuracy_lines(bundle)]:
-        print(line)
-    print(f"\nwrote {output}; look at it with: edge-rnn inspect {output}")
-
-
-def _show(gate: str, figure: GateFigure) -> None:
-    """Show each gate as it passes, where a person watches."""
-    if sys.stderr.isatty():
-        print(gate_row(gate, figure), file=sys.stderr)
+    show_written(bundle, output, json=json)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from edge_rnn.cli.gate_table import gate_lines, gate_row
-from edge_rnn.cli.precision import accuracy_lines, made_in
+from edge_rnn.cli.options import (
+    Calibration,
+    Framing,
+    FrontEnd,
+    Json,
+    MaxDrop,
+    Name,
+    Precision,
+    Tolerance,
+    WeightBits,
+)
+from edge_rnn.cli.precision import made_in
+from edge_rnn.cli.written import show_gate, show_written
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
 from edge_rnn.contract.framing import parse_framing
 from edge_rnn.contract.front_end import parse_front_end
 from edge_rnn.contract.gates import TOLERANCE
-from edge_rnn.contract.signature import GateFigure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,31 +51,15 @@ def command(
     first: Annotated[
         str | None, typer.Option("--output", help="Which output is the main one; the others follow it.")
     ] = None,
-    framing: Annotated[
-        str | None, typer.Option(help="hop=N,context=N,rate=N: how samples become the windows that the input takes.")
-    ] = None,
-    front_end: Annotated[
-        str | None,
-        typer.Option(help="stft, power, log-mel or mfcc, with :name=value,... : put before an input of features."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the file's.")] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
-    ] = TOLERANCE,
-    precision: Annotated[
-        str, typer.Option(help="fp32, int8 (integer products, streams kept apart) or fp16 (weights of half the size).")
-    ] = "fp32",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Sequences like those of use: .csv with a key column, .npz or .wav.", show_default=False),
-    ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="Largest share of other decisions, or error per deviation, allowed  [0.05]")
-    ] = None,
-    weight_bits: Annotated[
-        int | None, typer.Option(help="Bits of int8 weights: 8, or 7 for CPUs without VNNI  [as this CPU is]")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    framing: Framing = None,
+    front_end: FrontEnd = None,
+    name: Name = None,
+    tolerance: Tolerance = TOLERANCE,
+    precision: Precision = "fp32",
+    calibration: Calibration = None,
+    max_drop: MaxDrop = None,
+    weight_bits: WeightBits = None,
+    json: Json = False,
 ) -> None:
     """Import an ONNX model as a bundle: its states paired or exposed, its axes found by running it.
 
@@ -105,25 +97,13 @@ def command(
             _tell(reading)
 
     def make(path: Path) -> Bundle:
-        progress = None if json else _show
+        progress = None if json else show_gate
         found = import_bundle(model, path, asked, name=name, tolerance=tolerance, told=told, progress=progress)
         return found.bundle
 
     bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
-    gates = bundle.manifest.gates
-    assert gates is not None
-    if json:
-        states_found = [{"input": p.input, "output": p.output, "why": p.why} for p in readings[0].wiring.pairs]
-        result = {"bundle": str(output), "name": bundle.manifest.name, "digest": bundle.digest, "states": states_found}
-        print(
-            msgspec.json.format(
-                msgspec.json.encode({**result, "gates": gates, "accuracy": bundle.manifest.accuracy}), indent=2
-            ).decode()
-        )
-        return
-    for line in [*gate_lines(gates), *accuracy_lines(bundle)]:
-        print(line)
-    print(f"\nwrote {output}; look at it with: edge-rnn inspect {output}")
+    pairs = [{"input": p.input, "output": p.output, "why": p.why} for p in readings[0].wiring.pairs]
+    show_written(bundle, output, json=json, states=pairs)
 
 
 def _tell(reading: Reading) -> None:
@@ -151,9 +131,3 @@ def _lines(reading: Reading) -> Iterator[str]:
     if not reading.wiring.pairs:
         yield "  no state: every step stands for itself"
     yield ""
-
-
-def _show(gate: str, figure: GateFigure) -> None:
-    """Show each gate as it passes, where a person watches."""
-    if sys.stderr.isatty():
-        print(gate_row(gate, figure), file=sys.stderr)

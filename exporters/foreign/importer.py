@@ -14,19 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
-from edge_rnn.contract.errors import GateFailed
-from edge_rnn.contract.gates import GATES, TOLERANCE, check_parity, measure_gates, report_of
-from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_arrays, encode_golden
-from edge_rnn.contract.signature import GateFigure, GateReport
-from edge_rnn.contract.stability import sweep_bits
+from edge_rnn.contract.gates import TOLERANCE
+from edge_rnn.contract.golden import GOLDEN_STEPS, encode_arrays, encode_golden
 from edge_rnn.contract.stepgraph import StepGraph
-from edge_rnn.contract.trial import Record, Subject, run_chunks, split_at
-from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from edge_rnn.contract.trial import Record, Subject, run_chunks
 from exporters.foreign.asked import Asked
 from exporters.foreign.loop import run_plain, run_whole, sample_inputs
 from exporters.foreign.manifest import manifest_of
@@ -35,14 +32,10 @@ from exporters.foreign.reading import Reading, read_model
 from exporters.foreign.trying import Trying
 from exporters.frontends.nodes import with_front_end
 from exporters.naming import check_name, check_tolerance
-
-BATCH = 8
-MARKS = (1, 2, 64, 128, GOLDEN_STEPS)
+from exporters.proof import BATCH, MARKS, Progress, prove_graph
 
 STATELESS_STEPS = 40
 """Steps of the trial of a graph without state: one step tells as much as another."""
-
-Progress = Callable[[str, GateFigure], None]
 
 
 @dataclass(frozen=True)
@@ -87,8 +80,8 @@ def import_bundle(
     steps = GOLDEN_STEPS if reading.wiring.pairs else STATELESS_STEPS
     inputs = sample_inputs(trying, steps, BATCH, asked.framing)
     expected = _recorded(reading, subject, inputs)
-    golden = Golden([value[:, :GOLDEN_STREAMS] for value in inputs], _first_streams(expected))
-    report = _prove(reading, subject, inputs, expected, golden, tolerance, progress)
+    explain = partial(_explain, reading)
+    golden, report = prove_graph(subject, inputs, expected, tolerance=tolerance, progress=progress, explain=explain)
     manifest, _ = manifest_of(reading, name, opset=original.opset, source=path.name, gates=report)
     files = {GRAPH: graph, GOLDEN: encode_golden(manifest, golden)}
     kept = {**{k: reading.cut.initial[k] for k in sorted(reading.cut.initial)}, **arrays}
@@ -113,36 +106,9 @@ def _marks(inputs: list[np.ndarray]) -> list[int]:
     return sorted({*(mark for mark in MARKS if mark < steps), steps})
 
 
-def _prove(
-    reading: Reading,
-    subject: Subject,
-    inputs: list[np.ndarray],
-    expected: Record,
-    golden: Golden,
-    tolerance: float,
-    progress: Progress | None,
-) -> GateReport:
-    figures: dict[str, GateFigure] = {}
-    try:
-        for gate, figure in measure_gates(subject, inputs, expected, tolerance=tolerance):
-            figures[gate] = figure
-            if progress is not None:
-                progress(gate, figure)
-        chunks = split_at(_marks(inputs), inputs[0].shape[0], 64 if subject.has_time else 1)
-        check_parity(subject, golden.inputs, golden.record, chunks, gate="golden vectors", tolerance=tolerance)
-    except GateFailed as error:
-        cut = f" (its state was cut at {', '.join(reading.cut.nodes)})" if reading.cut.nodes else ""
-        blamed = reading.blame() if GATES[0] in figures or reading.cut.nodes else None
-        remedy = f"; {blamed}" if blamed else "; are the state pairs right? give them by --state IN=OUT"
-        raise GateFailed(
-            f"{reading.original.name}{cut}: {str(error).partition('; ')[0]}{remedy}; nothing was written"
-        ) from error
-    bits = sweep_bits(subject, bit_inputs(golden.inputs), cpu_engine())
-    return report_of(figures, bits, tolerance=tolerance)
-
-
-def _first_streams(record: Record) -> Record:
-    return Record(
-        [value[:, :GOLDEN_STREAMS] for value in record.outputs],
-        {mark: [value[:GOLDEN_STREAMS] for value in values] for mark, values in record.states.items()},
-    )
+def _explain(reading: Reading, told: str, parity: bool) -> str:
+    """Which file, where it was cut, and which node or flag to look at."""
+    cut = f" (its state was cut at {', '.join(reading.cut.nodes)})" if reading.cut.nodes else ""
+    blamed = reading.blame() if parity or reading.cut.nodes else None
+    remedy = blamed or "are the state pairs right? give them by --state IN=OUT"
+    return f"{reading.original.name}{cut}: {told.partition('; ')[0]}; {remedy}"

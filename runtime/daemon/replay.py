@@ -44,11 +44,12 @@ def replay(
     batches = read_batches(
         source, codec, manifest.feature_names, batch_records, rate=rate, resample=resample and input_rate is None
     )
+    engine = open_cpu_engine(bundle)
     processor = Processor(
-        open_cpu_engine(bundle),
+        engine,
         make_decoder(codec, manifest),
         make_encoder(CODEC, manifest),
-        ProcessorSettings(topic=str(source), limits=Limits(chunk=max_chunk)),
+        ProcessorSettings(topic=str(source), limits=engine.tuning.bound(Limits(chunk=max_chunk))),
         sound=make_sound(manifest, input_rate, emit, CODEC),
     )
     for batch in batches:
