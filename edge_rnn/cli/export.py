@@ -56,7 +56,7 @@ def command(
     """
     try:
         from exporters.export import export_bundle
-        from exporters.inputs import parse_input, parse_state
+        from exporters.inputs import parse_inputs, parse_states
         from exporters.source import resolve_source
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in NEEDED:
@@ -65,8 +65,7 @@ def command(
             f"exporting needs {error.name}, which is not installed; pip install 'edge-rnn[train]'"
         ) from error
 
-    specs = [parse_input(text) for text in inputs or []]
-    pairs = dict(parse_state(text) for text in states or [])
+    specs, pairs = parse_inputs(inputs or []), parse_states(states or [])
     resolved = resolve_source(source, arguments=args, weights=weights)
     progress = None if json else show_gate
     if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
