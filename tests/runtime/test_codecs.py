@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,47 @@ def test_json_value_that_is_bad_is_an_error_and_its_neighbours_are_read(value, r
     assert set(decoded.errors) == {1}
     assert decoded.lengths.tolist() == [1, 0, 1]
     assert decoded.rows[decoded.starts[2]].tolist() == [2, 4, 6]
+
+
+ODD = st.sampled_from(
+    [
+        *(b"[1", b"2,3]", b"[1,2,3],[4,5,6]", b"[[1,2,3]", b"[1,2,3]]", b"[]", b"[[]]", b"[1,2]", b"[1,2,3,4]"),
+        *(b"[-0,0,1e2]", b"[[1,2,3],[4,5,6]]", b"[true,2,3]", b'["],[",2,3]', b"[1e39,2,3]", b"[1e400,2,3]"),
+        *(b" [1,2,3]", b"[1,2,3]\n", b"[,1,2]", b"", b"]", b"[", None, b'{"a":1,"b":2,"c":3}', b"[\xff,2,3]"),
+        b"[18446744073709551617,2,3]",
+    ]
+)
+
+
+def read(decoded, index):
+    return decoded.rows[decoded.starts[index] : decoded.starts[index] + decoded.lengths[index]]
+
+
+@given(st.lists(st.one_of(st.just(b"[1,2,3]"), ODD), min_size=8, max_size=300))
+def test_json_value_is_read_the_same_whatever_its_neighbours_are(values):
+    decoder = JsonDecoder(3, ["a", "b", "c"])
+    together = decoder.decode(values)
+    for index, value in enumerate(values):
+        alone = decoder.decode([value])
+        assert together.errors.get(index) == alone.errors.get(0)
+        assert together.lengths[index] == alone.lengths[0]
+        assert read(together, index).tobytes() == read(alone, 0).tobytes()
+
+
+@given(TABLES)
+def test_json_encoder_writes_what_json_of_the_rows_is(tables):
+    rows = np.array([row for table in tables for row in table], np.float32)
+    second = OutputSpec(name='a "b"', dtype="int64", shape=("time", "batch", 1), axes=("time", "batch", "value"))
+    counts = np.arange(len(rows))[:, None]
+    starts, lengths = spans(tables)
+    one = JsonEncoder([VALUES]).encode([rows], starts, lengths)
+    two = JsonEncoder([VALUES, second]).encode([rows, counts], starts[::2], lengths[::2])
+    for index, (begin, length) in enumerate(zip(starts, lengths, strict=True)):
+        span = slice(begin, begin + length)
+        assert one[index] == orjson.dumps({"output": rows[span]}, option=orjson.OPT_SERIALIZE_NUMPY)
+        if index % 2 == 0:
+            whole = {"output": rows[span], 'a "b"': counts[span]}
+            assert two[index // 2] == orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def test_json_rows_of_objects_are_read_in_the_features_order():
