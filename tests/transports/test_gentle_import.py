@@ -9,7 +9,7 @@ import time
 
 from runtime.transports.gentle_import import import_gently
 
-MODULES, PAUSE_S = 8, 0.05
+MODULES, PAUSE_S = 8, 0.2
 
 
 def test_import_gently_pauses_between_modules_and_only_in_its_thread(tmp_path, monkeypatch):
@@ -25,7 +25,7 @@ def test_import_gently_pauses_between_modules_and_only_in_its_thread(tmp_path, m
     began = time.perf_counter()
     thread.start()
     importlib.import_module("quick_pack")
-    assert time.perf_counter() - began < MODULES * PAUSE_S / 2
+    assert "slow_pack.part7" not in sys.modules  # this thread was done before the other, which pauses
     thread.join()
     assert time.perf_counter() - began >= MODULES * PAUSE_S
     assert found[0].part7.value == 1

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import errors
-from kafka.admin import ConfigResource
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from runtime.core.batch import Outgoing
@@ -51,8 +50,7 @@ def test_chunks_hold_all_in_order_and_are_no_larger_than_allowed_but_for_single_
 def test_batches_arrive_in_order_and_one_that_is_not_taken_is_told(kafka_broker):
     topic = f"small-{uuid.uuid4().hex[:8]}"
     admin = KafkaPythonAdmin(kafka_broker, {}, 20.0)
-    admin.create(topic, 2, {})
-    admin.client.alter_configs([ConfigResource("topic", topic, configs={"max.message.bytes": "5000"})])
+    admin.create(topic, 2, {"max.message.bytes": "5000"})
     producer = make(KafkaProducer, kafka_broker, {}, 20.0, batch_size=4000, transactional_id=topic)
     producer.init_transactions()
     window = Window(producer, lambda sent: sent.get(timeout=30))
