@@ -216,7 +216,7 @@ class Checkpoint:
         records = encode_snapshots(
             self._fingerprint,
             Snapshots(
-                [self._streams.key_of(slot) for slot in slots],
+                self._streams.keys_of(chosen),
                 self._read(chosen),
                 self._streams.offsets[chosen],
                 self._streams.timestamps[chosen],

@@ -64,14 +64,14 @@ class Stored:
         found = [closed] if (closed := self._streams.closings.newest(self._partition)) else []
         slots = self._streams.slots_of(self._partition)
         if slots.size:
-            slot = int(slots[np.argmax(self._streams.offsets[slots])])
-            found.append((self._streams.key_of(slot), int(self._streams.offsets[slot])))
+            last = slots[[np.argmax(self._streams.offsets[slots])]]
+            found.append((self._streams.keys_of(last)[0], int(self._streams.offsets[last[0]])))
         return max(found, key=lambda each: each[1], default=None)
 
     def streams(self) -> tuple[list[bytes], np.ndarray]:
         """The streams that have a state, and the last offset of each: int64[n]."""
         slots = self._streams.slots_of(self._partition)
-        return [self._streams.key_of(slot) for slot in slots.tolist()], self._streams.offsets[slots]
+        return self._streams.keys_of(slots), self._streams.offsets[slots]
 
     def __bool__(self) -> bool:
         ours = self._streams.live(self._partition) or self._streams.closings.newest(self._partition)

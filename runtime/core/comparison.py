@@ -97,7 +97,7 @@ class Comparison:
     def _pair(
         self,
         partitions: np.ndarray,
-        keys: list[bytes | None],
+        keys: Cells,
         timestamps: np.ndarray,
         values: Cells,
         now_s: float,

@@ -35,7 +35,7 @@ MOST_BYTES = 400_000
 
 
 class _Table(StreamTable):
-    """Tells the generator of slots that are given back, and who is in a slot."""
+    """Tells the generator of slots that are given back."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -47,10 +47,6 @@ class _Table(StreamTable):
             self._generator.forget(slot)
         super().release(gone)
 
-    def owners(self, slots: np.ndarray) -> np.ndarray:
-        """The partition of the stream in each slot, int64[n]."""
-        return np.asarray(self._partitions[slots])
-
 
 class GeneratingProcessor(Processor):
     """Takes prompts and tombstones; `advance` gives tokens. Pure but for the states it holds."""
@@ -61,8 +57,7 @@ class GeneratingProcessor(Processor):
         """``generator`` works on ``engine``."""
         super().__init__(engine, decoder, encoder, settings)
         self._generator = generator
-        self._table = _Table(generator)
-        self.streams = self._table
+        self.streams = _Table(generator)
 
     @property
     def busy(self) -> bool:
@@ -80,8 +75,8 @@ class GeneratingProcessor(Processor):
         rows: list[int] = []
         pieces: list[Piece] = []
         ended: list[int] = []
-        for index, key in enumerate(self._stream_keys(batch, errors)):
-            partition, value = int(batch.partitions[index]), batch.values[index]
+        for index, stream in enumerate(self._stream_keys(batch, errors)):
+            partition, key, value = int(batch.partitions[index]), stream or b"", batch.values[index]
             if index in errors:
                 continue
             if value is None:
@@ -112,7 +107,7 @@ class GeneratingProcessor(Processor):
         Raises `EngineError`: the states are then undefined and must be dropped.
         """
         busy = np.asarray(self._generator.busy, np.int64)
-        slots = busy[np.isin(self._table.owners(busy), list(partitions))][:MOST_STREAMS]
+        slots = busy[np.isin(self.streams.owners(busy), list(partitions))][:MOST_STREAMS]
         if not slots.size:
             return None
         pieces = self._generator.advance(slots.tolist())
@@ -152,21 +147,21 @@ class GeneratingProcessor(Processor):
         if known is not None and len(self._generator.save(known)) + len(value) > MOST_BYTES:
             raise RecordError(f"the stream's prompts in wait would take more than {MOST_BYTES:,} bytes; send it later")
         (slot,), new = self.streams.take(partition, [key])
-        if new:
+        if new.size:
             self._engine.grow(self.streams.capacity)
-            self._engine.reset(np.asarray(new, np.int64))
+            self._engine.reset(new)
         origin = (int(batch.offsets[index]), int(batch.timestamps[index]))
-        self._generator.submit(slot, stream_number(partition, key), request, *origin)
-        return slot
+        self._generator.submit(int(slot), stream_number(partition, key), request, *origin)
+        return int(slot)
 
     def _token_records(self, pieces: Sequence[Piece]) -> Outgoing:
         """A record for each piece, as an output of its prompt's record."""
         slots = np.array([piece.slot for piece in pieces], np.int64)
         origin = RecordBatch(
-            partitions=self._table.owners(slots).astype(np.int32),
+            partitions=self.streams.owners(slots).astype(np.int32),
             offsets=np.array([piece.offset for piece in pieces], np.int64),
             timestamps=np.array([piece.timestamp for piece in pieces], np.int64),
-            keys=[self.streams.key_of(piece.slot) for piece in pieces],
+            keys=[*self.streams.keys_of(slots)],
             values=[None] * len(pieces),
             positions={},
         )

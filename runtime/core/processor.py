@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
-from runtime.core.column import Cells, lengths_of, nulls, pick
+from runtime.core.column import Cells, Column, as_column, lengths_of, nulls, pick
 from runtime.core.scheduler import Call, Limits, plans
 from runtime.core.sound import Sound
 from runtime.core.streams import StreamTable
@@ -146,11 +145,7 @@ class Processor:
         passed over. Returns how many records were applied. Raises `EngineError`.
         """
         keys = self._stream_keys(batch, {})
-        new = np.empty(len(batch), bool)
-        for begin, stop in pairwise(_bounds(batch.partitions)):
-            new[begin:stop] = (
-                self.streams.seen(int(batch.partitions[begin]), keys[begin:stop]) < batch.offsets[begin:stop]
-            )
+        new = self.streams.seen(batch.partitions, keys) < batch.offsets
         keep = np.flatnonzero(new).tolist()
         if keep:
             self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
@@ -225,45 +220,24 @@ class Processor:
         states = self._engine.read(slots)
         return states if self._sound is None else np.concatenate([states, self._sound.carried.read(slots)], axis=1)
 
-    def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> list[bytes]:
-        if None not in batch.keys:
-            return batch.keys  # type: ignore[return-value]
+    def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> Column:
+        """The key of each record's stream, none of which is ``None``."""
+        keys = as_column(batch.keys)
+        missing = nulls(keys)
+        if not missing.size:
+            return keys
         if self._settings.null_key == "dead-letter":
-            for index, key in enumerate(batch.keys):
-                if key is None:
-                    errors[index] = "the record has no key, so no stream; see --null-key partition"
-        return [key if key is not None else b"" for key in batch.keys]
+            reason = "the record has no key, so no stream; see --null-key partition"
+            errors.update(dict.fromkeys(missing.tolist(), reason))
+        return Column(keys.data, keys.starts, np.maximum(keys.lengths, 0))
 
     def _slots(
-        self, batch: RecordBatch, keys: list[bytes], tombstones: Sequence[int], lengths: np.ndarray
+        self, batch: RecordBatch, keys: Column, tombstones: Sequence[int], lengths: np.ndarray
     ) -> tuple[np.ndarray, list[int]]:
-        """The slot of each record (-1: none), and the slots of streams that end inside this batch.
-
-        A record after its stream's end begins a new stream in another slot.
-        """
-        slots = np.full(len(batch), -1, np.int64)
-        new: list[int] = []
-        ended: list[int] = []
-        partitions = batch.partitions
-        bounds = _bounds(partitions)
-        stops = sorted({*bounds, *tombstones, *(index + 1 for index in tombstones)})
-        ends = set(tombstones)
-        all_live = bool(lengths.all())
-        for begin, stop in pairwise(stops):
-            partition = int(partitions[begin])
-            if begin in ends:
-                slot = self.streams.end(partition, keys[begin])
-                if slot is not None:
-                    ended.append(slot)
-                continue
-            if all_live:
-                taken, fresh = self.streams.take(partition, keys[begin:stop])
-                slots[begin:stop] = taken
-            else:
-                live = (np.flatnonzero(lengths[begin:stop]) + begin).tolist()
-                taken, fresh = self.streams.take(partition, [keys[index] for index in live])
-                slots[live] = taken
-            new += fresh
+        """The slot of each record (-1: none), and the slots of streams that end inside this batch."""
+        ends = np.asarray(tombstones, np.int64)
+        slots, begun, ended = self.streams.follow(batch.partitions, keys, lengths > 0, ends)
+        new = begun.tolist()
         if self._settings.idle_reset_ms is not None:
             new += self._renew_idle(slots, batch.timestamps, ended)
         if new:
@@ -370,7 +344,7 @@ class Processor:
         batch: RecordBatch, chosen: np.ndarray, values: Cells, limit: int, errors: dict[int, str]
     ) -> tuple[np.ndarray, Cells]:
         """The outputs that a broker takes; the records of the others join ``errors``."""
-        sizes = lengths_of(values) + np.maximum(lengths_of([batch.keys[index] for index in chosen.tolist()]), 0)
+        sizes = lengths_of(values) + np.maximum(lengths_of(pick(batch.keys, chosen)), 0)
         for place in np.flatnonzero(sizes > limit).tolist():
             errors[int(chosen[place])] = (
                 f"its output has {sizes[place]} bytes, the limit is {limit}; send fewer rows a record,"
@@ -385,7 +359,7 @@ class Processor:
         return Outgoing(
             partitions=partitions if self.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
             timestamps=batch.timestamps if whole else batch.timestamps[chosen],
-            keys=batch.keys if whole else [batch.keys[index] for index in chosen.tolist()],
+            keys=batch.keys if whole else pick(batch.keys, chosen),
             values=values,
             headers=self._headers(batch, chosen),
         )
@@ -430,8 +404,3 @@ class Processor:
 
 def _longest(cells: Cells) -> int:
     return int(lengths_of(cells).max(initial=0))
-
-
-def _bounds(partitions: np.ndarray) -> list[int]:
-    """Where runs of one partition begin, and the end."""
-    return [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), *([partitions.size] if partitions.size else [])]

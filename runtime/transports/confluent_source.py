@@ -105,9 +105,8 @@ class ColumnSource:
         if taken is None:
             return None
         events = tuple(Event(code, partition, offset, text) for code, partition, offset, text in taken.errors)
-        keys = taken.keys.tolist()
         return Fetched(
-            RecordBatch(taken.partitions, taken.offsets, taken.timestamps, keys, taken.values, {}, taken.headers),
+            RecordBatch(taken.partitions, taken.offsets, taken.timestamps, taken.keys, taken.values, {}, taken.headers),
             events,
         )
 

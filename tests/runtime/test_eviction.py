@@ -20,6 +20,7 @@ from runtime.checkpoint.recovered import Recovered
 from runtime.checkpoint.recovery import Recovery
 from runtime.checkpoint.snapshot import CLOSED
 from runtime.core.batch import Outgoing, RecordBatch
+from runtime.core.column import as_column
 from runtime.core.streams import StreamTable
 from runtime.transports.connect import open_broker, open_transport
 from runtime.transports.protocol import Delivery, MemberSettings
@@ -174,7 +175,7 @@ class Member:
 
     def streams(self) -> set[tuple[int, bytes]]:
         table = self.processor.streams
-        return {(p, table.key_of(slot)) for p in range(PARTITIONS) for slot in table.slots_of(p).tolist()}
+        return {(p, key) for p in range(PARTITIONS) for key in table.keys_of(table.slots_of(p))}
 
     def commit(self, now_s: float) -> None:
         self._checkpoint.commit(self._positions, now_s)
@@ -301,7 +302,7 @@ def table_of(*batches: Sequence[int], partition_of: dict[int, int] | None = None
 
 
 def names(table: StreamTable, partition: int = 0) -> set[int]:
-    return {int(table.key_of(slot)) for slot in table.slots_of(partition).tolist()}
+    return {int(key) for key in table.keys_of(table.slots_of(partition))}
 
 
 def test_evict_takes_those_touched_least_recently():
@@ -348,7 +349,7 @@ def test_seen_of_a_closed_stream_is_the_offset_of_its_end():
     table = table_of([1, 2])
     table.evict(1, {0})
     table.closings.take(0, 0, 9)
-    assert table.seen(0, [b"1", b"2", b"3"]).tolist() == [0, 1, -1]
+    assert table.seen(np.zeros(3, np.int32), as_column([b"1", b"2", b"3"])).tolist() == [0, 1, -1]
 
 
 def test_slots_of_evicted_streams_are_used_again(place, member):

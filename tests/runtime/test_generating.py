@@ -145,7 +145,7 @@ def test_states_when_taken_up_by_another_in_the_middle_of_replies_then_it_goes_o
         other = processor(bundle)
         for partition in LIVE:
             slots = one.streams.slots_of(partition)
-            keys = [one.streams.key_of(slot) for slot in slots.tolist()]
+            keys = one.streams.keys_of(slots)
             columns = (one.read_states(slots), one.streams.offsets[slots], one.streams.timestamps[slots])
             other.restore(partition, keys, *columns, one.read_extras(slots))
         one = other
