@@ -21,8 +21,8 @@ SIZES = (128, 256, 512, 1024, 2048)
 BUDGET_S = 0.06
 """Time that the trial may take; a model that is slower is tried on fewer sizes."""
 
-CALL_S = 1e-4
-"""About what a call costs beside the graph: gathering and scattering states, and Python between."""
+CALL_S = 3e-4
+"""About what a call costs beside the graph: gathering and scattering states, Python between, and waits for its lock."""
 
 NEARLY = 0.95
 """A smaller call is taken where it does so much of the best one's rate: it leaves more of the cache to the rest."""
