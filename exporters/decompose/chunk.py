@@ -74,7 +74,8 @@ def _decompose(graph: onnx.GraphProto, chunk: int) -> None:
     for node in graph.node:
         if node.op_type == "Constant" and (value := attribute_of(node, "value", None)) is not None:
             kept[node.output[0]] = numpy_helper.to_array(value)  # type: ignore[arg-type]
-    nodes, weights = [], []
+    nodes: list[NodeProto] = []
+    weights: list[onnx.TensorProto] = []
     for node in graph.node:
         added = _instead(node, kept, chunk)
         nodes += [node] if added is None else added.nodes
