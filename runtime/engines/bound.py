@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,18 @@ class BoundStep:
     """A session over arrays of ``xp`` on ``device`` (``cuda`` with CuPy, ``cpu`` with NumPy); see `DeviceStep`."""
 
     def __init__(
-        self, manifest: Manifest, session: Any, xp: Any, device: str, constants: Mapping[str, np.ndarray]
+        self,
+        manifest: Manifest,
+        session: Any,
+        xp: Any,
+        device: str,
+        constants: Mapping[str, np.ndarray],
+        settle: Callable[[], object] = lambda: None,
     ) -> None:
-        """``constants``: the values of the manifest's constant inputs. Raises `EngineError` where streams take turns."""
+        """``constants``: the values of the manifest's constant inputs; ``settle`` waits until what ``xp`` has begun is done.
+
+        Raises `EngineError` where streams take turns.
+        """
         if manifest.batch_limit is not None:
             raise EngineError(
                 f"the step graph of {manifest.name!r} takes one stream a call, which does not pay on a device; run it on the CPU"
@@ -26,6 +35,7 @@ class BoundStep:
         self._session = session
         self._xp = xp
         self._device = device
+        self._settle = settle
         self._constants = {
             spec.name: (xp.asarray(constants[spec.name], spec.dtype), spec.batch_axis) for spec in manifest.constants
         }
@@ -55,6 +65,7 @@ class BoundStep:
                 binding.bind_input(name, self._device, 0, value.dtype.type, value.shape, _address(value))
             for name, value in results.items():
                 binding.bind_output(name, self._device, 0, value.dtype.type, value.shape, _address(value))
+            self._settle()  # the session has a queue of its own, and waits for its end itself
             self._session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime raises its own classes, which share no base
             shapes = {name: value.shape for name, value in feed.items()}

@@ -117,6 +117,22 @@ def test_device_engine_works_until_the_step_fails(bundle: Bundle) -> None:
     assert not device.works()
 
 
+def test_bound_step_waits_for_the_array_module_before_each_run(bundle: Bundle) -> None:
+    order: list[str] = []
+    session = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
+
+    def run(binding: Any) -> None:
+        order.append("run")
+        session.run_with_iobinding(binding)
+
+    watched = SimpleNamespace(io_binding=session.io_binding, run_with_iobinding=run)
+    step = BoundStep(bundle.manifest, watched, np, "cpu", {}, lambda: order.append("settle"))
+    states = [np.zeros((2, *spec.row_shape), spec.dtype) for spec in bundle.manifest.states]
+    for _ in range(2):
+        step([np.ones((1, 2, 3), np.float32)], states)
+    assert order == ["settle", "run"] * 2
+
+
 def test_bound_step_passes_the_gates_of_the_bundle(bundle: Bundle) -> None:
     step = cuda.ThroughHost(bound(bundle), np)
     check_golden(bundle, step)
@@ -193,7 +209,7 @@ def test_cuda_engine_without_cupy_says_what_to_install(monkeypatch: pytest.Monke
 def test_cuda_engine_with_a_runtime_that_lacks_the_provider_says_so(bundle: Bundle) -> None:
     assert cuda.PROVIDER not in onnxruntime.get_available_providers()
     with pytest.raises(EngineError, match=r"has no CUDAExecutionProvider, only .*CPU.*edge-rnn\[gpu\]"):
-        cuda._session(bundle, 0)
+        cuda._session(bundle)
 
 
 def test_cuda_engine_with_a_provider_that_is_listed_but_does_not_run_says_so(
@@ -208,4 +224,4 @@ def test_cuda_engine_with_a_provider_that_is_listed_but_does_not_run_says_so(
     )
     monkeypatch.setattr(cuda, "import_onnxruntime", lambda: ort)
     with pytest.raises(EngineError, match="lists CUDAExecutionProvider but runs on CPUExecutionProvider"):
-        cuda._session(bundle, 0)
+        cuda._session(bundle)
