@@ -105,8 +105,9 @@ class DeviceArena:
 
     def _present(self, slots: np.ndarray) -> np.ndarray:
         """The rows of those of these slots that are on the device."""
-        rows: np.ndarray = self._row_of[slots]
-        return rows[rows != NOWHERE]
+        rows = self._row_of[slots]
+        found: np.ndarray = rows[rows != NOWHERE]
+        return found
 
     def _enter(self, slots: np.ndarray) -> np.ndarray:
         """The rows of these slots, each on the device now: int64[n]."""
@@ -132,7 +133,7 @@ class DeviceArena:
         """Rows that are free or were used longest ago, and free now; ``wanted`` are not among them."""
         age = np.where(self._slot_of == NOWHERE, -1, self._used)
         age[wanted] = np.iinfo(np.int64).max
-        rows = np.argpartition(age, count - 1)[:count]
+        rows: np.ndarray = np.argpartition(age, count - 1)[:count]
         held = rows[self._slot_of[rows] != NOWHERE]
         self._save(held)
         self._leave(held)

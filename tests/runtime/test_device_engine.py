@@ -65,7 +65,7 @@ def test_device_engine_leaves_the_states_of_a_stream_that_is_not_finite(bundle: 
         engine.run(slots, [x])
     before = device.read(slots)
     for engine in (plain, device):
-        engine.step = spoiling(engine.step, where)  # type: ignore[method-assign]
+        engine.step = spoiling(engine.step, where)
         _, good = engine.run(slots, [x])
         assert good.tolist() == [True, False, True]
     after = device.read(slots)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import ExportRefused, GateFailed, UsageError
+from edge_rnn.contract.signature import ConstantSpec
+from edge_rnn.contract.stepgraph import StepGraph, first_states, open_step_graph
 from edge_rnn.contract.verification import measure_bundle
 from exporters.decompose.chunk import ChunkGraph, decompose_bundle
 from exporters.decompose.proof import ChunkedStep, binary_chunks, prove_chunks
@@ -94,6 +98,25 @@ def test_binary_chunks_make_every_number_of_steps(largest: int) -> None:
 def test_chunk_that_is_no_power_of_two_is_refused(lstm: Bundle, chunk: int) -> None:
     with pytest.raises(UsageError, match=f"has {chunk} steps, expected .* power of two"):
         decompose_bundle(lstm, chunk)
+
+
+def test_constant_stands_in_the_decomposed_graph(lstm: Bundle, tmp_path: Path) -> None:
+    model = onnx.load(str(lstm.graph_path))
+    last = next(node for node in model.graph.node if node.output[0] == "y")
+    last.output[0] = "y.before"
+    model.graph.node.append(helper.make_node("Mul", ["y.before", "c"], ["y"]))
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, []))
+    (tmp_path / "step.onnx").write_bytes(model.SerializeToString())
+    constant = ConstantSpec(name="c", dtype="float32", value=3.0)
+    bundle = Bundle(tmp_path, msgspec.structs.replace(lstm.manifest, constants=(constant,)))
+    made = decompose_bundle(bundle, 4)
+    assert made.manifest.constants == ()
+    assert "c" not in {value.name for value in onnx.load_from_string(made.graph).graph.input}
+    x = np.random.default_rng(6).standard_normal((4, 2, 5)).astype(np.float32)
+    states = first_states(lstm, 2)
+    found, plain = StepGraph(made.manifest, made.graph)([x], states)[0][0], open_step_graph(lstm)([x], states)[0][0]
+    assert np.abs(found - 3 * plain).max() <= 1e-5 * np.abs(plain).max()
+    assert np.abs(plain).max() > 0
 
 
 def test_graph_with_a_loop_of_unknown_length_is_refused_by_name(lstm: Bundle, tmp_path: Path) -> None:
