@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import importlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from edge_rnn.cli.engines import ahead_of, engines_folder
 from edge_rnn.contract.errors import EngineError, MissingDependency, UsageError
 from edge_rnn.contract.signature import InputSpec, Manifest, OutputSpec, StateSpec
 from exporters.tensorrt import library
@@ -101,6 +103,33 @@ def test_either_library_is_found_and_none_is_said(monkeypatch: pytest.MonkeyPatc
     there.clear()
     with pytest.raises(MissingDependency, match=r"pip install tensorrt-rtx-cu13-libs"):
         find_library()
+
+
+@pytest.mark.parametrize(
+    ("target", "gpu", "cache", "precision", "told"),
+    [
+        ("cuda", None, None, "fp32", "--target is 'cuda', expected onnx or tensorrt"),
+        ("onnx", "sm_89", None, "fp32", "--gpu goes with --target tensorrt"),
+        ("onnx", None, Path("engines"), "fp32", "--cache-dir goes with --target tensorrt"),
+        ("tensorrt", "sm_89", None, "int8", "in fp32 so far, --precision is 'int8'"),
+        ("tensorrt", "sm_90", None, "fp32", "sm_75, sm_89, sm_120; --gpu sm_90"),
+    ],
+)
+def test_target_asked_for_wrongly_says_what_fits(
+    monkeypatch: pytest.MonkeyPatch, target: str, gpu: str | None, cache: Path | None, precision: str, told: str
+) -> None:
+    monkeypatch.setattr(library, "find_library", lambda: RTX)
+    with pytest.raises(UsageError, match=told):
+        ahead_of(target, gpu, cache, precision)
+
+
+def test_target_asked_for_rightly_keeps_engines_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "find_library", lambda: RTX)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert ahead_of("onnx", None, None, "int8") is None
+    ahead = ahead_of("tensorrt", "sm_120", None, "fp32")
+    assert ahead is not None
+    assert (ahead.gpu, ahead.cache_dir) == ("sm_120", engines_folder()) == ("sm_120", Path("/cache/edge-rnn/engines"))
 
 
 def test_inspection_reads_layers_fusions_and_states_from_what_the_builder_told() -> None:
