@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
@@ -95,5 +95,5 @@ def _axis(to: Additions, axis: int) -> str:
     return to.weight(np.array([axis], np.int64), f"axis.{axis}")
 
 
-def _give(to: Additions, kind: str, inputs: Sequence[str], name: str, **attributes: int) -> None:
+def _give(to: Additions, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> None:
     to.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{name}/{kind}", **attributes))

@@ -63,7 +63,7 @@ def find_library() -> Library:
         return Library(found, name, str(found.__version__))
     raise MissingDependency(
         "--target tensorrt needs TensorRT, which is not installed; to build without a GPU: pip install"
-        " tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings; on the device: pip install 'edge-rnn[tensorrt]'"
+        " 'edge-rnn[rtx]' (tensorrt-rtx-cu13-libs and -bindings); on the device: pip install 'edge-rnn[tensorrt]'"
     )
 
 

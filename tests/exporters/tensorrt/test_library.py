@@ -101,7 +101,7 @@ def test_either_library_is_found_and_none_is_said(monkeypatch: pytest.MonkeyPatc
     there["tensorrt_rtx_bindings"] = SimpleNamespace(__version__="1.7.1")
     assert find_library().name == "tensorrt_rtx"
     there.clear()
-    with pytest.raises(MissingDependency, match=r"pip install tensorrt-rtx-cu13-libs"):
+    with pytest.raises(MissingDependency, match=r"pip install 'edge-rnn\[rtx\]'"):
         find_library()
 
 
