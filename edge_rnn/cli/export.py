@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edge_rnn.cli.engines import ahead_of, show_engines
 from edge_rnn.cli.options import (
     Calibration,
     Framing,
@@ -53,6 +54,13 @@ def command(
     calibration: Calibration = None,
     max_drop: MaxDrop = None,
     weight_bits: WeightBits = None,
+    target: Annotated[str, typer.Option(help="onnx, or tensorrt: engines for --gpu too, built ahead.")] = "onnx",
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU that engines are for, e.g. sm_89; it need not be here.", show_default=False)
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where engines are kept  [~/.cache/edge-rnn/engines]", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Export a trained model as a bundle: a step graph whose state goes in and comes out.
@@ -69,6 +77,8 @@ def command(
     Example: edge-rnn export runs/keyword -o bundles/keyword --framing hop=256,context=128,rate=11025
 
     Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
+
+    Example: edge-rnn export runs/activity -o bundles/activity --target tensorrt --gpu sm_89
     """
     try:
         from exporters.export import export_bundle
@@ -81,6 +91,7 @@ def command(
             f"exporting needs {error.name}, which is not installed; pip install 'edge-rnn[train]'"
         ) from error
 
+    ahead = ahead_of(target, gpu, cache_dir, precision)
     specs, pairs = parse_inputs(inputs or []), parse_states(states or [])
     frames = None if framing is None else parse_framing(framing)
     front = None if front_end is None else parse_front_end(front_end, frames)
@@ -108,4 +119,10 @@ def command(
             print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)
     if weights is None and not Path(source).is_dir():
         print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
-    show_written(bundle, output, json=json)
+    if ahead is None:
+        show_written(bundle, output, json=json)
+        return
+    engines = ahead.build(bundle)
+    show_written(bundle, output, json=json, engines=engines)
+    if not json:
+        show_engines(bundle, engines)

@@ -23,11 +23,13 @@ POSITIVE = 127
 
 @dataclass
 class Additions:
-    """Nodes and weights that take another node's place. ``prefix`` makes their names unlike all others."""
+    """Nodes and weights that take another node's place. ``prefix`` makes their names unlike all others;
+    steps that share ``weights`` share their ``weights_prefix``."""
 
     prefix: str
     nodes: list[NodeProto] = field(default_factory=list)
     weights: list[TensorProto] = field(default_factory=list)
+    weights_prefix: str = ""
 
     def op(self, kind: str, inputs: Iterable[str], outputs: Iterable[str] | str, **attributes: Any) -> str:
         """Add a node; ``outputs`` are the ends of its outputs' names. Returns the first one's name."""
@@ -38,7 +40,7 @@ class Additions:
 
     def weight(self, value: np.ndarray, name: str) -> str:
         """Keep an array; a name asked for twice is the same array."""
-        full = f"{self.prefix}/{name}"
+        full = f"{self.weights_prefix or self.prefix}/{name}"
         if all(tensor.name != full for tensor in self.weights):
             self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), full))
         return full

@@ -1,0 +1,82 @@
+"""A bundle's engines for all of its chunks: taken from the cache where they fit, else built.
+
+1. decompose   the step graph, once for each chunk size
+2. prove       the graphs on the CPU: the golden vectors, and the bundle's own operators
+3. build       what the cache does not have for these weights, this GPU, version and precision
+4. inspect     no loop, every state in and out
+5. keep        in the cache, each engine whole or not at all
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from edge_rnn.contract.bundle import GOLDEN, Bundle
+from edge_rnn.contract.errors import UsageError
+from edge_rnn.contract.plans import Plan, PlanCache, PlanKey
+from exporters.decompose.chunk import decompose_bundle
+from exporters.decompose.proof import prove_chunks
+from exporters.tensorrt.build import BATCHES, build_engine
+from exporters.tensorrt.inspection import Inspection, check_inspection
+from exporters.tensorrt.library import Library
+
+LARGEST = 32
+"""Steps of the largest chunk."""
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """An engine in the cache: ``built`` now, or found there."""
+
+    key: PlanKey
+    path: str
+    plan_bytes: int
+    built: bool
+    inspection: Inspection
+
+
+def build_engines(
+    bundle: Bundle, library: Library, gpu: str, cache_dir: Path, *, largest: int = LARGEST
+) -> list[Engine]:
+    """The engines of the chunks 1, 2, 4, ... ``largest`` (of one step, where the graph takes one a call).
+
+    Raises `UsageError` for a GPU that is not in the builder's list, `ExportRefused`, `GateFailed` or `EngineError` when
+    the graph cannot be decomposed, is not proved, or does not build.
+    """
+    gpu = library.check_gpu(gpu)
+    if largest < 1 or largest & (largest - 1):
+        raise UsageError(f"--largest-chunk is {largest}, expected 1, 2, 4 or another power of two")
+    sizes = [1 << bit for bit in range(largest.bit_length())] if bundle.manifest.has_time else [1]
+    graphs = [decompose_bundle(bundle, size) for size in sizes]
+    prove_chunks(bundle, graphs)
+    cache, engines = PlanCache(cache_dir), []
+    timings = cache_dir / f"{library.name}-{library.version}-{gpu}.timings"
+    for graph in graphs:
+        key = key_of(bundle, library, gpu, graph.chunk)
+        found = cache.read(key)
+        if found is None:
+            made = build_engine(library, graph, gpu, batches=key.batches, timings=timings)
+            plan, inspection = Plan(made.plan, msgspec.json.encode(made.inspection)), made.inspection
+            cache.write(key, plan)
+        else:
+            plan, inspection = found, msgspec.json.decode(found.told, type=Inspection)
+            check_inspection(inspection, graph.manifest)
+        engines.append(Engine(key, str(cache.path(key)), len(plan.plan), found is None, inspection))
+    return engines
+
+
+def key_of(bundle: Bundle, library: Library, gpu: str, chunk: int) -> PlanKey:
+    """What decides whether an engine may be used for this bundle."""
+    manifest = bundle.manifest
+    weights = ({name: digest for name, digest in manifest.files.items() if name != GOLDEN}, manifest.constants)
+    return PlanKey(
+        weights=hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest(),
+        gpu=gpu,
+        builder=library.name,
+        version=library.version,
+        precision=manifest.precision,
+        chunk=chunk,
+        batches=(1, 1, 1) if manifest.batch_limit == 1 else BATCHES,
+    )
