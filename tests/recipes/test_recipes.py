@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from edge_rnn.contract.errors import MissingDependency
+from edge_rnn.contract.errors import EdgeRnnError, MissingDependency
 from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.activity import LABELS, load, nearest_neighbour, recordings
 from edge_rnn.recipes.language import ngram_bits
@@ -15,6 +17,7 @@ from edge_rnn.recipes.measured import all_measured, all_tried, best
 from edge_rnn.recipes.packaged import packaged_file
 from edge_rnn.recipes.preparing import prepare
 from edge_rnn.recipes.text import VOCABULARY, topics
+from edge_rnn.recipes.train import train_model
 from edge_rnn.recipes.weather import FEATURES, TEMP_MAX, days, forecast, pairs
 from tests.recipes.measure import PAGE, SEEDS, page
 from tests.recipes.through_graph import through_graph
@@ -62,6 +65,12 @@ def test_recipe_when_run_then_streams_or_prompts_fit_the_model(trained):
         assert stream.rows.dtype == (np.int64 if recipe.vocabulary else np.float32)
         assert stream.rows.shape[1] == len(recipe.features) == len(outcome.model.features)
         assert stream.label is None or stream.label in recipe.labels
+
+
+def test_recipe_when_memory_runs_out_then_says_what_to_lower():
+    recipe = dataclasses.replace(find_recipe("weather"), load=lambda: torch.empty(2**50))
+    with pytest.raises(EdgeRnnError, match=r"not enough memory to train lstm of hidden 16, .*; lower one of them"):
+        train_model(recipe, recipe.settings)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
