@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,10 +34,10 @@ from exporters.frontends.around import behind, check_framing
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
-from exporters.naming import LARGEST_TOLERANCE, check_name, check_tolerance
+from exporters.naming import check_name, check_tolerance
 from exporters.prompt import PROMPT_GRAPH, lift_prompt
 from exporters.proof import BATCH, MARKS, Progress, prove_graph
-from exporters.reference import RunRecord, measure_rounding, record_module
+from exporters.reference import RunRecord, explain_rounding, measure_rounding, record_module
 from exporters.source import Source
 
 
@@ -109,10 +108,17 @@ def prove(
     subject = Subject.of(manifest, step, [state.initial for state in lifted.states])
     expected = _with_states(subject, record_module(module, lifted, inputs, MARKS), inputs)
 
+    def holds(allowed: float) -> bool:
+        try:
+            check_parity(subject, inputs, expected, [1] * GOLDEN_STEPS, tolerance=allowed)
+        except GateFailed:
+            return False
+        return True
+
     def explain(told: str, parity: bool) -> str:
         if parity:
             return told
-        remark = _explain(subject, inputs, expected, measure_rounding(module, lifted, inputs, expected))
+        remark = explain_rounding(measure_rounding(module, lifted, inputs, expected), holds)
         return f"{told.partition('; ')[0]}; {remark}" if remark else told
 
     return prove_graph(subject, inputs, expected, tolerance=tolerance, progress=progress, explain=explain)
@@ -131,23 +137,6 @@ def _with_states(subject: Subject, record: RunRecord, inputs: Sequence[np.ndarra
         for mark, values in record.states.items()
     }
     return Record(record.outputs, states)
-
-
-def _explain(subject: Subject, inputs: Sequence[np.ndarray], expected: Record, rounding: float | None) -> str:
-    """What to do when parity fails because the module makes its own rounding errors grow."""
-    if rounding is None or rounding < TOLERANCE / 4:
-        return ""
-    if not math.isfinite(rounding):
-        return "the module itself gives values that are not finite here: clamp what it divides by or takes the log of"
-    needed = 10.0 ** math.ceil(math.log10(4 * rounding))
-    told = f"the module's own rounding grows to {rounding:.1g} of its largest value here (fp32 against fp64)"
-    if needed > LARGEST_TOLERANCE:
-        return f"{told}: it is chaotic, train it with smaller recurrent weights"
-    try:
-        check_parity(subject, inputs, expected, [1] * inputs[0].shape[0], tolerance=needed)
-    except GateFailed:
-        return ""
-    return f"{told}: --tolerance {needed:.0e} allows for that"
 
 
 def _copy_for_inference(module: nn.Module) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from edge_rnn.contract.errors import ExportRefused
+from edge_rnn.contract.gates import TOLERANCE
 from edge_rnn.contract.stepgraph import Arrays
 from edge_rnn.contract.trial import Record
 from exporters.emit.registry import Run, array_of
 from exporters.lift import Lifted, run_module, to_module
+from exporters.naming import LARGEST_TOLERANCE
 from exporters.returned import OutputOf, tensors_in
 from exporters.trace.rules.recurrent import KINDS
 
@@ -137,6 +140,23 @@ def measure_rounding(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndar
         pairs += [pair for pair in zip(expected.states[mark], states, strict=True) if pair[1] is not None]  # type: ignore[misc]
     distances = [np.abs(value - reference).max() / max(1.0, np.abs(reference).max()) for value, reference in pairs]
     return float(max(distances))
+
+
+def explain_rounding(rounding: float | None, holds: Callable[[float], bool]) -> str:
+    """What to do when parity fails because the module makes its own rounding errors grow; empty if it does not.
+
+    ``rounding`` is the module's distance from its run in fp64 per unit of the largest value, ``None``
+    if unknown; ``holds`` says whether parity holds with another tolerance.
+    """
+    if rounding is None or rounding < TOLERANCE / 4:
+        return ""
+    if not math.isfinite(rounding):
+        return "the module itself gives values that are not finite here: clamp what it divides by or takes the log of"
+    needed = 10.0 ** math.ceil(math.log10(4 * rounding))
+    told = f"the module's own rounding grows to {rounding:.1g} of its largest value here (fp32 against fp64)"
+    if needed > LARGEST_TOLERANCE:
+        return f"{told}: it is chaotic, train it with smaller recurrent weights"
+    return f"{told}: --tolerance {needed:.0e} allows for that" if holds(needed) else ""
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def command(
         typer.Option("--broker", "--bootstrap-server", help="HOST:PORT or sqlite:PATH  [a store in the folder]"),
     ] = None,
     client: Annotated[str, typer.Option(help="kafka-python or confluent", envvar="EDGE_RNN_CLIENT")] = "kafka-python",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the training.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Train, export, verify, serve live streams, kill the daemon, recover; ends with a page of pictures.

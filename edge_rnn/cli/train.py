@@ -14,6 +14,9 @@ from edge_rnn.contract.errors import MissingDependency, UsageError
 
 MISSING = "training needs {name}, which is not installed; install it: pip install 'edge-rnn[recipes]'"
 
+LARGEST_SEED = 2**63 - 1
+"""What torch takes."""
+
 
 def command(
     recipe: Annotated[str, typer.Argument(help="Recipe, e.g. activity; a wrong one is answered with the list.")],
@@ -22,7 +25,8 @@ def command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeat.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed; the same one gives the same weights.", show_default="0")
+        int | None,
+        typer.Option(min=0, max=LARGEST_SEED, help="Seed; the same one gives the same weights.", show_default="0"),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings and seed, such as the run.toml of another run.")
@@ -63,8 +67,10 @@ def command(
     if filed.pop("recipe", recipe) != recipe:
         raise UsageError(f"{config} is of another recipe than {recipe}; give that recipe, or take the line out")
     filed_seed = filed.pop("seed", "0")
-    if seed is None and not filed_seed.isdecimal():
-        raise UsageError(f"{config} sets seed to {filed_seed}, expected a whole number at least 0")
+    if seed is None and not (filed_seed.isdecimal() and int(filed_seed) <= LARGEST_SEED):
+        raise UsageError(
+            f"{config} sets seed to {filed_seed}, expected a whole number at least 0 and at most {LARGEST_SEED}"
+        )
     seed = int(filed_seed) if seed is None else seed
     named = {name: os.environ.get(f"EDGE_RNN_{name.upper()}") for name in Settings.__struct_fields__}
     chosen = find_recipe(recipe)

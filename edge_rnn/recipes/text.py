@@ -113,7 +113,16 @@ RECIPE = Recipe(
     vocabulary=VOCABULARY,
     generation=GenerationSpec(unit="character", begin="\n"),
     settings=Settings(
-        cell="gru", hidden=160, embedding=32, l2=0.0001, chunk=64, batch=16, learning_rate=0.004, epochs=8, patience=2
+        cell="gru",
+        hidden=160,
+        embedding=32,
+        inner_dropout=0.05,
+        l2=0.0001,
+        chunk=64,
+        batch=16,
+        learning_rate=0.004,
+        epochs=8,
+        patience=2,
     ),
     load=load,
     loss=lambda _: class_error,

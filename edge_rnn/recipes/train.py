@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel, Watcher
 from edge_rnn.models.saving import check_target
 from edge_rnn.recipes import PROMPTS, STREAMS
@@ -53,7 +55,7 @@ def train_model(
     folder: Path | None = None,
 ) -> tuple[SequenceModel, History]:
     """As `train`, but the test part is not looked at."""
-    with deterministic(seed):
+    with deterministic(seed), _enough_memory(settings):
         parts = recipe.load()
         model = prepare(recipe, settings, parts)
         loss = recipe.loss(model)
@@ -61,6 +63,20 @@ def train_model(
         if isinstance(model, Watcher):
             model.calibrate(parts.validation.x)
     return model, history
+
+
+@contextmanager
+def _enough_memory(settings: Settings) -> Iterator[None]:
+    """Say in one line that memory ran out. Raises `EdgeRnnError`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for this on the CPU
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise EdgeRnnError(
+            f"there is not enough memory to train {settings.cell} of hidden {settings.hidden}, layers {settings.layers},"
+            f" embedding {settings.embedding} in batches of {settings.batch}; lower one of them"
+        ) from error
 
 
 def train_run(

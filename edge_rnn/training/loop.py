@@ -11,7 +11,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from edge_rnn.contract.errors import EdgeRnnError
+from edge_rnn.contract.errors import EdgeRnnError, UsageError
 from edge_rnn.training.checkpoints import Checkpoints, identity_of
 from edge_rnn.training.data import Sequences
 from edge_rnn.training.early import EarlyStopping
@@ -50,6 +50,7 @@ def fit(
     batches that do not go together.
     """
     settings = settings or Settings()
+    _check(model, train, validation, time_axis)
     optimiser = make_optimiser(settings.optimiser, model.parameters(), settings.learning_rate, settings.momentum)
     stopping = EarlyStopping(settings.patience)
     history = History()
@@ -144,6 +145,10 @@ def _epoch(
     norms = torch.zeros(())
     for y, target, count in _results(model, train, settings, carries=carries, time_axis=time_axis):
         value = loss(y, target)
+        if value.numel() != 1:
+            raise UsageError(
+                f"the loss gives a tensor of shape {list(value.shape)}, expected one number; take its mean"
+            )
         optimiser.zero_grad()
         (value + penalty(model, settings.l1, settings.l2)).backward()  # type: ignore[no-untyped-call]
         norms += clip_gradient(model, settings.clip_norm, settings.clip_value).cpu()
@@ -152,6 +157,22 @@ def _epoch(
         weight += count
         updates += 1
     return total / weight, float(norms) / updates
+
+
+def _check(model: nn.Module, train: Sequences | Loader, validation: Sequences | Loader, time_axis: int) -> None:
+    """Raise `UsageError` for what cannot be trained, or not with."""
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise UsageError(
+            f"the module {type(model).__name__} has no weight that asks for a gradient; nothing would change"
+        )
+    if time_axis not in (0, 1):
+        raise UsageError(f"time_axis is {time_axis}, expected 0 for [time, batch, ...] or 1 for [batch, time, ...]")
+    for part in (train, validation):
+        if isinstance(part, Iterator):
+            raise UsageError(
+                f"the data loader is a {type(part).__name__}, which gives its batches only once; give what can be gone"
+                " through again: a DataLoader, or a list of pairs (x, target)"
+            )
 
 
 def _results(

@@ -10,9 +10,14 @@ import msgspec
 
 from edge_rnn.contract.errors import UsageError
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+LARGEST_WIDTH = 65_536
+"""Units of one layer, and numbers of an embedding: more would not fit into any machine's memory."""
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_WIDTH)]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
@@ -29,16 +34,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     cell: Literal["elman", "jordan", "lstm", "gru"] = "gru"
-    hidden: Count | tuple[Count, ...] = 32
-    layers: Count = 1
-    embedding: Count = 16
+    hidden: Width | tuple[Width, ...] = 32
+    layers: Depth = 1
+    embedding: Width = 16
     dropout: Fraction = 0.0
     inner_dropout: Fraction = 0.0
     activation: Literal["tanh", "relu", "sigmoid"] = "tanh"
     bidirectional: bool = False
     loss_on: Literal["all", "last"] = "all"
     optimiser: Literal["adam", "rmsprop", "sgd"] = "adam"
-    learning_rate: Positive = 0.003
+    learning_rate: Rate = 0.003
     momentum: Fraction = 0.0
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
@@ -89,7 +94,7 @@ def _number(text: str, annotation: object) -> str | int | float | bool | tuple[i
 def _kind(annotation: object) -> str:
     kind = msgspec.inspect.type_info(annotation)
     if isinstance(kind, msgspec.inspect.UnionType):
-        return "a whole number at least 1, or several with commas between them"
+        return f"a whole number at least 1 and at most {LARGEST_WIDTH}, or several with commas between them"
     if isinstance(kind, msgspec.inspect.BoolType):
         return "true or false"
     if isinstance(kind, msgspec.inspect.LiteralType):
@@ -97,7 +102,7 @@ def _kind(annotation: object) -> str:
     names = {msgspec.inspect.IntType: "a whole number", msgspec.inspect.FloatType: "a number"}
     bounds = [
         f"{what} {getattr(kind, name)}"
-        for name, what in (("ge", "at least"), ("gt", "above"), ("lt", "below"))
+        for name, what in (("ge", "at least"), ("gt", "above"), ("lt", "below"), ("le", "at most"))
         if getattr(kind, name, None) is not None
     ]
     return " ".join([names.get(type(kind), type(kind).__name__), " and ".join(bounds)]).strip()

@@ -30,6 +30,8 @@ def decode_prompt(value: bytes) -> Request:
         return msgspec.convert({**given, "sampling": sampling}, Request)
     except msgspec.MsgspecError as error:
         raise RecordError(f"the prompt cannot be read: {error}") from error
+    except RecursionError as error:
+        raise RecordError("the prompt cannot be read: its arrays or objects are nested too deeply") from error
 
 
 def encode_piece(piece: Piece) -> bytes:

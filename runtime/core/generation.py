@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_rnn.contract.errors import RecordError
 from runtime.core.philox import uniforms
-from runtime.core.sampling import Sampling, choose
+from runtime.core.sampling import LARGEST_COUNT, Sampling, choose
 from runtime.core.scheduler import Limits, plan
 from runtime.core.tokens import Tokens
 from runtime.engines.protocol import Engine
@@ -26,7 +26,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     prompt: str
     sampling: Sampling = Sampling()
-    tokens: Annotated[int, msgspec.Meta(ge=1)] = 200
+    tokens: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_COUNT)] = 200
     stop: tuple[str, ...] = ()
 
 

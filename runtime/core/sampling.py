@@ -12,6 +12,9 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+LARGEST_COUNT = 2**31 - 1
+"""Of tokens: a larger number in a record would not fit into a snapshot."""
+
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens are drawn. ``temperature`` 0 takes the likeliest; ``top_k`` 0 and ``top_p`` 1 take from all.
@@ -22,7 +25,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
-    top_k: Annotated[int, msgspec.Meta(ge=0)] = 0
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)] = 0
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 

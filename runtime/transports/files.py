@@ -122,7 +122,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
             try:
                 value = msgspec.json.decode(line)
                 yield str(value["key"]), value["value"], int(value.get("timestamp", -1))
-            except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 raise UsageError(
                     f'{path} line {number} is not {{"key": ..., "value": ...}}: {type(error).__name__} {error}'
                 ) from error
@@ -152,7 +152,12 @@ def _write_sound(value: Any) -> bytes | None:
 
 
 def _write_json(value: object) -> bytes | None:
-    return None if value is None else orjson.dumps(value)
+    try:
+        return None if value is None else orjson.dumps(value)
+    except TypeError as error:  # e.g. a whole number of more than 64 bits
+        raise UsageError(
+            f"a value cannot be written as a record: {error}; give numbers, text, lists and objects"
+        ) from error
 
 
 def _write_f32(value: Any) -> bytes | None:

@@ -19,7 +19,7 @@ from edge_rnn.recipes import RECIPES, find_recipe
 from edge_rnn.recipes.measured import TRIED, Tried, all_tried, best
 from edge_rnn.recipes.recipe import Recipe
 from edge_rnn.recipes.train import train_model
-from tests.recipes.measure import parity
+from tests.recipes.measure import keep, parity
 
 SEEDS = (100, 101)
 SLOW = ("dates", "music", "text")
@@ -38,11 +38,14 @@ CANDIDATES: dict[str, list[dict[str, object]]] = {
         {"hidden": 48, "l2": 0.0005},
     ],
     "dates": [
-        {"hidden": 128, "l2": 0.0002, "learning_rate": 0.003},
-        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.003},
-        {"hidden": 96, "l2": 0.00005, "learning_rate": 0.005},
-        {"hidden": 96, "l2": 0.0001, "learning_rate": 0.005},
-        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.005},
+        {"hidden": 128, "l2": 0.0002, "learning_rate": 0.003, "inner_dropout": 0.0, "epochs": 10},
+        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.003, "inner_dropout": 0.0, "epochs": 10},
+        {"hidden": 96, "l2": 0.00005, "learning_rate": 0.005, "inner_dropout": 0.0, "epochs": 10},
+        {"hidden": 96, "l2": 0.0001, "learning_rate": 0.005, "inner_dropout": 0.0, "epochs": 10},
+        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.005, "inner_dropout": 0.0, "epochs": 10},
+        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.003, "inner_dropout": 0.1, "epochs": 10},
+        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.005, "inner_dropout": 0.1, "epochs": 10},
+        {"hidden": 128, "l2": 0.00005, "learning_rate": 0.003, "inner_dropout": 0.1, "epochs": 16},
     ],
     "digits": [
         {"hidden": 64, "inner_dropout": 0.1, "l2": 0.001},
@@ -98,12 +101,14 @@ CANDIDATES: dict[str, list[dict[str, object]]] = {
         {"hidden": 48, "dropout": 0.5, "l2": 0.001},
     ],
     "text": [
-        {"hidden": 160, "l2": 0.0001, "epochs": 4},
-        {"hidden": 128, "l2": 0.0001, "epochs": 5},
-        {"hidden": 128, "l2": 0.0002, "epochs": 5},
-        {"hidden": 192, "l2": 0.0001, "epochs": 4},
-        {"hidden": 160, "l2": 0.0001, "epochs": 8},
-        {"hidden": 160, "l2": 0.00007, "epochs": 8},
+        {"hidden": 160, "l2": 0.0001, "epochs": 4, "inner_dropout": 0.0},
+        {"hidden": 128, "l2": 0.0001, "epochs": 5, "inner_dropout": 0.0},
+        {"hidden": 128, "l2": 0.0002, "epochs": 5, "inner_dropout": 0.0},
+        {"hidden": 192, "l2": 0.0001, "epochs": 4, "inner_dropout": 0.0},
+        {"hidden": 160, "l2": 0.0001, "epochs": 8, "inner_dropout": 0.0},
+        {"hidden": 160, "l2": 0.00007, "epochs": 8, "inner_dropout": 0.0},
+        {"hidden": 160, "l2": 0.0001, "epochs": 8, "inner_dropout": 0.1},
+        {"hidden": 160, "l2": 0.0001, "epochs": 8, "inner_dropout": 0.05},
     ],
     "weather": [
         {"hidden": 16, "l2": 0.001, "learning_rate": 0.005},
@@ -141,10 +146,7 @@ def main(arguments: list[str]) -> None:
             same = [one for one in known if one.settings == changes]
             found.append(same[0] if same else attempt(recipe, changes))
             print(name, found[-1], flush=True)
-        TRIED.write_bytes(
-            msgspec.json.format(msgspec.json.encode(dict(sorted({**all_tried(), name: found}.items()))), indent=2)
-            + b"\n"
-        )
+        keep(TRIED, {**all_tried(), name: found})
         all_tried.cache_clear()
         print(f"{name}: best is {best(found).settings}", flush=True)
 

@@ -25,7 +25,7 @@ from exporters.source import Source
 SHORT = {
     "activity": {"epochs": 12},
     "cartpole": {"epochs": 3},
-    "dates": {"epochs": 4, "l2": 0.0},
+    "dates": {"epochs": 4, "l2": 0.0, "inner_dropout": 0.0},
     "digits": {"epochs": 8},
     "heartbeat": {"epochs": 12},
     "keyword": {"epochs": 16},

@@ -48,6 +48,7 @@ def test_train_when_done_then_says_where_and_how_good(tmp_path, capsys):
         (["weather", "--set", "activation=relu"], "fixed activations"),
         (["weather", "--set", "momentum=0.9"], "momentum"),
         (["weather", "--seed", "-1"], "seed"),
+        (["weather", "--seed", "99999999999999999999"], "seed"),
     ],
 )
 def test_train_when_the_call_is_wrong_then_exits_2_with_one_line(tmp_path, capsys, arguments, said):

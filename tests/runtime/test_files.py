@@ -65,6 +65,8 @@ def test_batches_hold_so_many_rows_and_count_offsets_on(tmp_path):
         ("rows.jsonl", '{"key": "a"}\n', "line 1"),
         ("rows.jsonl", "no\n", "line 1"),
         ("rows.jsonl", "[1]\n", "line 1"),
+        ("rows.jsonl", "[" * 100_000, "line 1"),
+        ("rows.jsonl", '{"key": "a", "value": 1000000000000000000000}\n', "cannot be written as a record"),
         ("rows.txt", "", ".csv"),
         ("rows.parquet", "no", "not a Parquet file"),
     ],

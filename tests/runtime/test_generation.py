@@ -258,10 +258,14 @@ def test_generate_command_when_called_then_prints_replies_in_order_and_json_piec
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--prompt", "xyz"], 1, "'x'"),
-        (["--top-p", "0"], 2, "top_p"),
+        (["--prompt", "xyz"], 2, "'x'"),
+        (["--top-p", "0"], 2, "--top-p is 0.0, expected a number above 0 and at most 1"),
+        (["--top-p", "nan"], 2, "--top-p is nan"),
+        (["--top-k", "-1"], 2, "top-k"),
+        (["--top-k", str(10**30)], 2, "top-k"),
+        (["--tokens", str(10**30)], 2, "tokens"),
         (["--temperature", "-1"], 2, "temperature"),
-        (["--stop", ""], 1, "stop is empty"),
+        (["--stop", ""], 2, "stop is empty"),
     ],
 )
 def test_generate_command_when_the_call_is_wrong_then_says_so_in_one_line(bundle, capsys, arguments, status, said):

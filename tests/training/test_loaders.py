@@ -113,6 +113,24 @@ def test_fit_when_the_loader_gives_no_pairs_then_says_what_is_expected(loader, s
         fit(Echo(), loader, loader, nn.functional.mse_loss, Settings(epochs=1))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": iter([])}, "gives its batches only once"),
+        ({"validation": (pair for pair in [])}, "a generator, which gives its batches only once"),
+        ({"time_axis": 2}, "time_axis is 2"),
+        ({"model": nn.Identity()}, "Identity has no weight"),
+        ({"model": Last().requires_grad_(False)}, "Last has no weight"),
+        ({"loss": lambda y, target: y - target}, r"of shape \[2, 3, 1\], expected one number"),
+    ],
+)
+def test_fit_when_it_cannot_train_then_says_what_is_expected(change, said):
+    data = [(torch.zeros(2, 3, 1), torch.zeros(2, 3, 1))]
+    given = {"model": Echo(), "train": data, "validation": data, "loss": nn.functional.mse_loss, **change}
+    with pytest.raises(UsageError, match=said):
+        fit(**given, settings=Settings(epochs=1))
+
+
 def test_fit_when_a_loader_s_training_is_interrupted_then_goes_on_to_the_same_weights(tmp_path):
     def train(folder, loss=nn.functional.mse_loss):
         with deterministic(4):

@@ -47,7 +47,13 @@ def test_override_when_several_widths_or_a_switch_are_given_then_parses_them():
         ("hidden", "4,0", "several with commas"),
         ("bidirectional", "perhaps", "true or false"),
         ("dropout", "1", "at least 0 and below 1"),
+        ("hidden", "99999999999999999999", "at most 65536, or several"),
+        ("embedding", "65537", "a whole number at least 1 and at most 65536"),
+        ("layers", "10000000", "at most 1000"),
+        ("batch", "99999999999999999999", "at most 2147483647"),
         ("learning_rate", "nan", "a number above 0"),
+        ("learning_rate", "1e38", "a number above 0 and at most 1000000"),
+        ("l2", "1e40", r"at most 1e\+30"),
         ("cell", "rnn", "one of elman, gru, jordan, lstm"),
     ],
 )

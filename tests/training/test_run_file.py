@@ -46,6 +46,7 @@ def test_train_when_a_setting_is_given_thrice_then_flag_beats_environment_beats_
         ("hidden = 0", "a whole number at least 1"),
         ('recipe = "digits"', "another recipe than weather"),
         ("seed = -1", "a whole number at least 0"),
+        ("seed = 99999999999999999999", "at most 9223372036854775807"),
     ],
 )
 def test_train_when_the_file_is_wrong_then_exits_2_with_one_line(tmp_path, capsys, text, said):
