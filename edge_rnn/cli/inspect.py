@@ -45,6 +45,7 @@ def describe(bundle: Bundle) -> Iterator[str]:
     yield from _table(
         [
             ("graph", f"{manifest.graph}, opset {manifest.opset}, {manifest.precision}"),
+            *([("one step", f"{manifest.one_step} runs calls of one step")] if manifest.one_step else []),
             ("needs", f"onnxruntime {manifest.onnxruntime} or later"),
             ("digest", bundle.digest),
             *([("made from", source)] if source else []),
