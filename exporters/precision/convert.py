@@ -31,7 +31,7 @@ from edge_rnn.contract.stability import sweep_bits
 from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
 from edge_rnn.contract.trial import Record, Subject, run_chunks
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
-from exporters.foreign.flow import names_used, node_name
+from exporters.foreign.flow import attribute_of, bodies, names_used, node_name
 from exporters.foreign.wrap import AXES_AS_INPUT
 from exporters.precision.accuracy import measure_accuracy
 from exporters.precision.calibration import (
@@ -114,6 +114,7 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> dict[
     Raises `ExportRefused` where there are no products to make.
     """
     model = onnx.load_from_string(bundle.graph_path.read_bytes())
+    _lift_constants(model.graph)
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     reasons, cells, products = [], [], []
     for node in model.graph.node:
@@ -124,6 +125,10 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> dict[
                 cells.append(node)
         elif is_dense(node, kept):
             products.append(node)
+        elif hidden := _inside(node):
+            reasons.append(
+                f"node {node_name(hidden)!r} ({hidden.op_type}) stays in fp32: it stands inside {node.op_type}"
+            )
     if not cells and not products:
         told = f" ({reasons[0]})" if reasons else ""
         raise ExportRefused(
@@ -164,6 +169,26 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> dict[
     if cells and bundle.manifest.has_time:
         graphs[ONE_STEP] = assembled(one_step=True)
     return graphs
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Constant nodes of the main graph as weights."""
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        value = attribute_of(node, "value", None)
+        if isinstance(value, onnx.TensorProto):
+            graph.initializer.add().CopyFrom(value)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
+
+
+def _inside(node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """A recurrent operator in the bodies of a node."""
+    for body in bodies(node):
+        for inner in body.node:
+            found = inner if inner.op_type in RECURRENT else _inside(inner)
+            if found is not None:
+                return found
+    return None
 
 
 def _with_one_step(bundle: Bundle, manifest: Manifest, graphs: dict[str, bytes]) -> dict[str, bytes]:

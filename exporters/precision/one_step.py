@@ -36,10 +36,10 @@ def shorten(graph: GraphProto, ys: Iterable[str]) -> None:
     ``ys``: the outputs Y ``[1, 1, batch, hidden]`` of the recurrent operators that were, each an Unsqueeze of
     h ``[1, batch, hidden]``.
     """
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
     h_of = {node.output[0]: node.input[0] for node in graph.node if node.output[0] in set(ys)}
     for node in graph.node:
-        if node.op_type == "Squeeze" and node.input[0] in h_of and np.array_equal(weights[node.input[1]], [1]):
+        if node.op_type == "Squeeze" and node.input[0] in h_of and _numbers(weights.get(node.input[1])) == [1]:
             node.CopyFrom(helper.make_node("Identity", [h_of[node.input[0]]], list(node.output), name=node.name))
     used = {name for node in graph.node for name in names_used(node)} | {value.name for value in graph.output}
     for node in [node for node in graph.node if node.output[0] in h_of and node.output[0] not in used]:
@@ -110,6 +110,11 @@ def gives_the_same(
         )
     except EngineError:
         return False
+
+
+def _numbers(tensor: TensorProto | None) -> object:
+    """The values of a weight as a list, ``None`` of what is none."""
+    return None if tensor is None else numpy_helper.to_array(tensor).tolist()
 
 
 def _bits(record: Record) -> list[bytes]:
