@@ -14,6 +14,9 @@ from edge_rnn.cli.precision import accuracy_lines
 from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.contract.signature import encode_manifest
 
+MOST_NAMES = 40
+"""More features or labels than these are cut short; ``--json`` has them all."""
+
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="Directory that export wrote.", show_default=False)],
@@ -45,6 +48,7 @@ def describe(bundle: Bundle) -> Iterator[str]:
     yield from _table(
         [
             ("graph", f"{manifest.graph}, opset {manifest.opset}, {manifest.precision}"),
+            *([("one step", f"{manifest.one_step} runs calls of one step")] if manifest.one_step else []),
             ("needs", f"onnxruntime {manifest.onnxruntime} or later"),
             ("digest", bundle.digest),
             *([("made from", source)] if source else []),
@@ -96,7 +100,10 @@ def _shape(shape: Sequence[int | str]) -> str:
 
 
 def _names(what: str, names: Sequence[str] | None) -> str:
-    return f"{what}: {', '.join(names)}" if names else ""
+    if not names:
+        return ""
+    shown = names if len(names) <= MOST_NAMES else (*names[:3], "...", names[-1])
+    return f"{what}: {', '.join(shown)}"
 
 
 def _initial(initial: object) -> str:

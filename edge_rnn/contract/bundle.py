@@ -28,6 +28,10 @@ from edge_rnn.contract.signature import (
 
 MANIFEST = "manifest.json"
 GRAPH = "step.onnx"
+ONE_STEP = "one-step.onnx"
+WEIGHTS = "weights.bin"
+"""Where the tensors stand that both graphs use, if there are two."""
+
 GOLDEN = "golden.npz"
 INITIAL = "initial.npz"
 """First values of states that are not zero, and constants that are too large for the manifest."""
@@ -44,6 +48,11 @@ class Bundle:
     def graph_path(self) -> Path:
         """The step graph's file."""
         return self.path / self.manifest.graph
+
+    @property
+    def one_step_path(self) -> Path | None:
+        """The file of the graph for calls of one step, if the bundle has one."""
+        return None if self.manifest.one_step is None else self.path / self.manifest.one_step
 
     @property
     def golden_path(self) -> Path:

@@ -200,7 +200,8 @@ class Manifest(_Spec, frozen=True):
     version that runs the graph. ``source`` says what was exported, for a person. ``batch_limit`` is
     how many streams one call of the graph takes (``None``: any number); more of them take turns.
     ``framing`` says how a stream of samples becomes the windows that the one input takes.
-    ``accuracy`` is there where ``precision`` is not ``fp32``.
+    ``accuracy`` is there where ``precision`` is not ``fp32``. ``one_step`` is a graph of the same
+    tensors that is quicker and takes calls of one step only.
     """
 
     format: int
@@ -216,6 +217,7 @@ class Manifest(_Spec, frozen=True):
     framing: Framing | None = None
     batch_limit: int | None = None
     accuracy: Accuracy | None = None
+    one_step: str | None = None
     generation: GenerationSpec | None = None
     prompt: PromptSpec | None = None
     gates: GateReport | None = None
@@ -324,5 +326,6 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     framing = manifest.framing
     if framing is not None and (len(manifest.inputs) != 1 or manifest.width != framing.width or framing.hop < 1):
         refuse(f"framing {framing} makes windows of {framing.width} samples for inputs of {manifest.width}")
-    if manifest.graph not in manifest.files:
-        refuse(f"the graph {manifest.graph!r} is not among the files")
+    for graph in (manifest.graph, manifest.one_step):
+        if graph is not None and graph not in manifest.files:
+            refuse(f"the graph {graph!r} is not among the files")

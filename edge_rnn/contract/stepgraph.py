@@ -39,31 +39,24 @@ class StepGraph:
         manifest: Manifest,
         graph: bytes | str,
         *,
+        one_step: bytes | str | None = None,
         threads: int = 1,
         constants: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Open the graph. ``graph`` is the model's bytes or its path; ``constants`` are those kept in files.
 
-        Raises `EngineError`.
+        ``one_step`` is the graph that runs calls of one step, if there is one for them. Raises `EngineError`.
         """
         if manifest.accuracy is not None and manifest.accuracy.weight_bits == 8 and not adds_eight_bits():
             raise EngineError(
                 f"the weights of {manifest.name!r} have 8 bits, and this CPU has no VNNI: its sums of products would overflow;"
                 " export with --weight-bits 7"
             )
-        ort = import_onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, and said once
-        try:
-            self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own classes, which share no base
-            raise EngineError(
-                f"onnxruntime {ort.__version__} cannot open the step graph of {manifest.name!r}: {_first_line(error)}"
-            ) from error
+        self._session = _open_session(manifest, graph, threads)
+        self._one_step = self._session if one_step is None else _open_session(manifest, one_step, threads)
         self.manifest = manifest
-        self._check_names()
+        self._check_names(self._session)
+        self._check_names(self._one_step)
         self._constants = dict(constants or {})
         for spec in manifest.constants:
             if spec.name not in self._constants:
@@ -71,7 +64,7 @@ class StepGraph:
         self._repeated = {c.name: c.batch_axis for c in manifest.constants if c.batch_axis is not None}
         self._wanted = [spec.name for spec in manifest.outputs] + [spec.output for spec in manifest.states]
 
-    def _check_names(self) -> None:
+    def _check_names(self, session: Any) -> None:
         manifest = self.manifest
         for what, expected, found in (
             (
@@ -79,12 +72,12 @@ class StepGraph:
                 {s.name for s in manifest.inputs}
                 | {c.name for c in manifest.constants}
                 | {s.input for s in manifest.states},
-                {node.name for node in self._session.get_inputs()},
+                {node.name for node in session.get_inputs()},
             ),
             (
                 "outputs",
                 {s.name for s in manifest.outputs} | {s.output for s in manifest.states},
-                {node.name for node in self._session.get_outputs()},
+                {node.name for node in session.get_outputs()},
             ),
         ):
             missing, unbound = sorted(expected - found), sorted(found - expected)
@@ -119,7 +112,7 @@ class StepGraph:
         for state, value in zip(manifest.states, states, strict=True):
             feed[state.input] = np.ascontiguousarray(_moved(value, (0,), (state.batch_axis,)))
         try:
-            results = self._call(feed)
+            results = self._call(self._one_step if inputs[0].shape[0] == 1 else self._session, feed)
         except Exception as error:
             shapes = {name: value.shape for name, value in feed.items()}
             raise EngineError(
@@ -132,14 +125,31 @@ class StepGraph:
         ]
         return outputs, new
 
-    def _call(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        results: list[np.ndarray] = self._session.run(self._wanted, feed)
+    def _call(self, session: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        results: list[np.ndarray] = session.run(self._wanted, feed)
         return results
+
+
+def _open_session(manifest: Manifest, graph: bytes | str, threads: int) -> Any:
+    """A session of ONNX Runtime. Raises `EngineError`."""
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own classes, which share no base
+        raise EngineError(
+            f"onnxruntime {ort.__version__} cannot open the step graph of {manifest.name!r}: {_first_line(error)}"
+        ) from error
 
 
 def open_step_graph(bundle: Bundle, *, threads: int = 1) -> StepGraph:
     """Open the step graph of a bundle on the CPU. Raises `EngineError`."""
-    return StepGraph(bundle.manifest, str(bundle.graph_path), threads=threads, constants=bundle.constants())
+    one_step = None if bundle.one_step_path is None else str(bundle.one_step_path)
+    constants = bundle.constants()
+    return StepGraph(bundle.manifest, str(bundle.graph_path), one_step=one_step, threads=threads, constants=constants)
 
 
 def prompt_manifest(manifest: Manifest, prompt: PromptSpec) -> Manifest:

@@ -176,6 +176,29 @@ def node_name(node: NodeProto) -> str:
     return str(node.name or next((name for name in node.output if name), node.op_type))
 
 
+def names_used(node: NodeProto) -> Iterator[str]:
+    """The tensors that a node takes, those of its bodies among them."""
+    yield from node.input
+    for body in bodies(node):
+        yield from (value.name for value in body.output)
+        for inner in body.node:
+            yield from names_used(inner)
+
+
+def rename(graph: GraphProto, name: str, to: str) -> None:
+    """Another name for a tensor wherever it is made or used, in bodies too."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, each in enumerate(names):
+                if each == name:
+                    names[index] = to
+        for body in bodies(node):
+            rename(body, name, to)
+            for value in body.output:
+                if value.name == name:
+                    value.name = to
+
+
 def attribute_of(node: NodeProto, name: str, default: object) -> object:
     """The value of an attribute, ``default`` where it is absent."""
     for attribute in node.attribute:

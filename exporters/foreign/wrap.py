@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from exporters.foreign.flow import bodies
+from exporters.foreign.flow import rename
 from exporters.foreign.layout import Roles
 from exporters.foreign.model import ForeignModel
 
@@ -35,7 +35,7 @@ def add_batch_axes(model: ForeignModel, inputs: Mapping[str, Roles], outputs: Ma
     before, after = [], []
     for name, roles in lacking.items():
         inner = f"{name}/one stream"
-        _rename(graph, name, inner)
+        rename(graph, name, inner)
         at = with_batch(roles).index("batch")
         if name in inputs:
             before.append(_axis_node(graph, "Squeeze", name, inner, at, model.opset))
@@ -97,17 +97,3 @@ def _axis_node(graph: GraphProto, kind: str, name: str, to: str, axis: int, opse
     axes = f"{to}/axes"
     graph.initializer.append(numpy_helper.from_array(np.array([axis], np.int64), axes))
     return helper.make_node(kind, [name, axes], [to], name=f"{to}/{kind}")
-
-
-def _rename(graph: GraphProto, name: str, to: str) -> None:
-    """Another name for a tensor wherever it is made or used, in bodies too."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, each in enumerate(names):
-                if each == name:
-                    names[index] = to
-        for body in bodies(node):
-            _rename(body, name, to)
-            for value in body.output:
-                if value.name == name:
-                    value.name = to

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,8 +54,8 @@ class Watching(StepGraph):
         self._watched = list(tensors)
         self.largest = dict.fromkeys(tensors, 0.0)
 
-    def _call(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        results: list[np.ndarray] = self._session.run([*self._wanted, *self._watched], feed)
+    def _call(self, session: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        results: list[np.ndarray] = session.run([*self._wanted, *self._watched], feed)
         count = len(self._wanted)
         for name, value in zip(self._watched, results[count:], strict=True):
             self.largest[name] = max(self.largest[name], float(np.abs(value[np.isfinite(value)]).max(initial=0)))

@@ -2,10 +2,11 @@
 
 1. calibrate   the largest activations on sequences given or drawn
 2. convert     the graph: integer products, or weights of half the size
-3. compare     answers with fp32's, on the golden inputs and the calibration set; `max_drop` refuses
-4. record      golden vectors of the new graph itself, with two streams
-5. gates       isolation, chunking and repetition of the record
-6. write       the bundle, whole or not at all
+3. double      a graph for calls of one step beside it, where it gives the same bits
+4. compare     answers with fp32's, on the golden inputs and the calibration set; `max_drop` refuses
+5. record      golden vectors of the new graph itself, with two streams
+6. gates       isolation, chunking and repetition of the record
+7. write       the bundle, whole or not at all
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_rnn.contract.accuracy import Accuracy, AccuracyFigure
-from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, MANIFEST, Bundle, write_bundle
+from edge_rnn.contract.bundle import GOLDEN, GRAPH, MANIFEST, ONE_STEP, Bundle, write_bundle
 from edge_rnn.contract.cpu import adds_eight_bits
 from edge_rnn.contract.errors import ExportRefused, GateFailed, UsageError
 from edge_rnn.contract.gates import check_isolation, measure_gates, report_of
@@ -30,7 +31,7 @@ from edge_rnn.contract.stability import sweep_bits
 from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
 from edge_rnn.contract.trial import Record, Subject, run_chunks
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
-from exporters.foreign.flow import bodies, node_name
+from exporters.foreign.flow import attribute_of, bodies, names_used, node_name
 from exporters.foreign.wrap import AXES_AS_INPUT
 from exporters.precision.accuracy import measure_accuracy
 from exporters.precision.calibration import (
@@ -42,6 +43,7 @@ from exporters.precision.calibration import (
 )
 from exporters.precision.dense import is_dense, take_apart_dense
 from exporters.precision.half import halve_weights
+from exporters.precision.one_step import gives_the_same, opened, share_weights, shorten
 from exporters.precision.quantise import CONTRIB
 from exporters.precision.recurrent import GATES as RECURRENT
 from exporters.precision.recurrent import take_apart, weights_of, why_not
@@ -51,6 +53,9 @@ Precision = Literal["int8", "fp16"]
 MAX_DROP = 0.05
 TOLERANCE = 1e-3
 """Of the new graph's own record: another CPU may round an activation to the step beside it."""
+
+STEPS_COMPARED = 12
+"""Steps in which the graph for calls of one step is compared."""
 
 MARGIN = 1.05
 LARGEST_STATE = 1.0
@@ -83,25 +88,33 @@ def convert_bundle(bundle: Bundle, path: Path | str, wanted: Wanted) -> Bundle:
     calibration = drawn_calibration(bundle) if given is None else read_calibration(bundle, given)
     if wanted.precision == "int8":
         bits = wanted.weight_bits or (8 if adds_eight_bits() else 7)
-        graph = quantise_graph(bundle, calibration, bits)
+        graphs = quantise_graph(bundle, calibration, bits)
     else:
-        bits, graph = 16, halve_weights(bundle.graph_path.read_bytes())
+        bits, graphs = 16, {GRAPH: halve_weights(bundle.graph_path.read_bytes())}
     manifest = msgspec.structs.replace(bundle.manifest, precision=wanted.precision)
-    step = StepGraph(manifest, graph, constants=bundle.constants())
-    accuracy = _compare(bundle, step, calibration, bits)
-    worst = max(accuracy.golden.drop, accuracy.calibration.drop)
-    if worst > wanted.max_drop:
-        raise GateFailed(
-            f"{wanted.precision}: answers drop by {worst:.3g} ({_meaning(manifest)}), --max-drop allows {wanted.max_drop:g};"
-            " calibrate on sequences like those of use (--calibration), or stay with fp32; nothing was written"
-        )
-    manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
-    return _write(bundle, manifest, graph, step, path)
+    files = _with_one_step(bundle, manifest, graphs)
+    if ONE_STEP in files:
+        manifest = msgspec.structs.replace(manifest, one_step=ONE_STEP)
+    with opened(manifest, files, bundle.constants()) as step:
+        accuracy = _compare(bundle, step, calibration, bits)
+        worst = max(accuracy.golden.drop, accuracy.calibration.drop)
+        if worst > wanted.max_drop:
+            raise GateFailed(
+                f"{wanted.precision}: answers drop by {worst:.3g} ({_meaning(manifest)}), --max-drop allows"
+                f" {wanted.max_drop:g}; calibrate on sequences like those of use (--calibration), or stay with fp32;"
+                " nothing was written"
+            )
+        manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
+        return _write(bundle, manifest, files, step, path)
 
 
-def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> bytes:
-    """The step graph with integer products. Raises `ExportRefused` where it has none to make."""
+def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> dict[str, bytes]:
+    """The step graph with integer products, and one for calls of one step if that is another.
+
+    Raises `ExportRefused` where there are no products to make.
+    """
     model = onnx.load_from_string(bundle.graph_path.read_bytes())
+    _lift_constants(model.graph)
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     reasons, cells, products = [], [], []
     for node in model.graph.node:
@@ -112,6 +125,10 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> bytes
                 cells.append(node)
         elif is_dense(node, kept):
             products.append(node)
+        elif hidden := _inside(node):
+            reasons.append(
+                f"node {node_name(hidden)!r} ({hidden.op_type}) stays in fp32: it stands inside {node.op_type}"
+            )
     if not cells and not products:
         told = f" ({reasons[0]})" if reasons else ""
         raise ExportRefused(
@@ -128,20 +145,61 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> bytes
     )
     largest = largest_activations(bundle, watched, calibration)
     taken = {id(node) for node in (*cells, *products)}
-    nodes, weights = [], []
-    for node in model.graph.node:
-        if id(node) not in taken:
-            nodes.append(node)
-            continue
-        x = MARGIN * largest[node.input[0]]
-        if node.op_type in RECURRENT:
-            h = min(LARGEST_STATE, MARGIN * largest[_rows_of(node)])
-            added = take_apart(node, weights_of(node, kept), (x, h), bits)
-        else:
-            added = take_apart_dense(node, kept, x, bits)
-        nodes += added.nodes
-        weights += added.weights
-    return _assembled(model, nodes, weights)
+
+    def assembled(*, one_step: bool) -> bytes:
+        nodes, weights = [], []
+        for node in model.graph.node:
+            if id(node) not in taken:
+                nodes.append(node)
+                continue
+            x = MARGIN * largest[node.input[0]]
+            if node.op_type in RECURRENT:
+                h = min(LARGEST_STATE, MARGIN * largest[_rows_of(node)])
+                added = take_apart(node, weights_of(node, kept), (x, h), bits, one_step=one_step)
+            else:
+                added = take_apart_dense(node, kept, x, bits)
+            nodes += added.nodes
+            weights += added.weights
+        made = _assembled(model, nodes, weights)
+        if one_step:
+            shorten(made.graph, [node.output[0] for node in cells if node.output[0]])
+        return bytes(made.SerializeToString(deterministic=True))
+
+    graphs = {GRAPH: assembled(one_step=False)}
+    if cells and bundle.manifest.has_time:
+        graphs[ONE_STEP] = assembled(one_step=True)
+    return graphs
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Constant nodes of the main graph as weights."""
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        value = attribute_of(node, "value", None)
+        if isinstance(value, onnx.TensorProto):
+            graph.initializer.add().CopyFrom(value)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
+
+
+def _inside(node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """A recurrent operator in the bodies of a node."""
+    for body in bodies(node):
+        for inner in body.node:
+            found = inner if inner.op_type in RECURRENT else _inside(inner)
+            if found is not None:
+                return found
+    return None
+
+
+def _with_one_step(bundle: Bundle, manifest: Manifest, graphs: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the graphs: two and their weights, or one with its own where the other does not give the same."""
+    if ONE_STEP not in graphs:
+        return graphs
+    initial = [bundle.initial_state(spec) for spec in manifest.states]
+    inputs = [value[:STEPS_COMPARED] for value in bit_inputs(load_golden(bundle).inputs)]
+    pair = graphs[GRAPH], graphs[ONE_STEP]
+    same = gives_the_same(manifest, pair, bundle.constants(), initial, inputs)
+    return share_weights(graphs) if same else {GRAPH: graphs[GRAPH]}
 
 
 def _rows_of(node: onnx.NodeProto) -> str:
@@ -149,28 +207,19 @@ def _rows_of(node: onnx.NodeProto) -> str:
     return str(node.output[0] or node.output[1])
 
 
-def _assembled(model: onnx.ModelProto, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> bytes:
+def _assembled(model: onnx.ModelProto, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.ModelProto:
+    model = onnx.ModelProto.FromString(model.SerializeToString())
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
-    used = {name for node in copies for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used or _in_bodies(tensor.name, copies)]
+    used = {name for node in copies for name in names_used(node)}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
     del model.graph.initializer[:], model.graph.value_info[:]
     model.graph.initializer.extend([*kept, *weights])
     if all(opset.domain != CONTRIB for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def _in_bodies(name: str, nodes: list[onnx.NodeProto]) -> bool:
-    """Whether a body uses a tensor of the main graph."""
-    return any(
-        name in inner.input or _in_bodies(name, [inner])
-        for node in nodes
-        for body in bodies(node)
-        for inner in body.node
-    )
+    return model
 
 
 def _compare(bundle: Bundle, step: StepGraph, calibration: Calibration, bits: int) -> Accuracy:
@@ -186,7 +235,7 @@ def _compare(bundle: Bundle, step: StepGraph, calibration: Calibration, bits: in
     )
 
 
-def _write(bundle: Bundle, manifest: Manifest, graph: bytes, step: StepGraph, path: Path | str) -> Bundle:
+def _write(bundle: Bundle, manifest: Manifest, graphs: dict[str, bytes], step: StepGraph, path: Path | str) -> Bundle:
     golden = load_golden(bundle)
     subject = Subject.of(manifest, step, [bundle.initial_state(spec) for spec in manifest.states])
     steps = golden.inputs[0].shape[0]
@@ -204,8 +253,7 @@ def _write(bundle: Bundle, manifest: Manifest, graph: bytes, step: StepGraph, pa
     report = report_of(figures, bits, tolerance=TOLERANCE)
     manifest = msgspec.structs.replace(manifest, gates=report)
     files = {name: (bundle.path / name).read_bytes() for name in bundle.manifest.files if name not in (MANIFEST,)}
-    files[GRAPH], files[GOLDEN] = graph, encode_golden(manifest, Golden(golden.inputs, record))
-    assert set(files) <= {GRAPH, GOLDEN, INITIAL} | set(bundle.manifest.files)
+    files |= {**graphs, GOLDEN: encode_golden(manifest, Golden(golden.inputs, record))}
     return write_bundle(path, manifest, files)
 
 

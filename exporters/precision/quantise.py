@@ -21,6 +21,10 @@ POSITIVE = 127
 """Steps of an activation on each side of zero."""
 
 
+SMALLEST = 1e-20
+"""Weights of an output that are all below it are zeros."""
+
+
 @dataclass
 class Additions:
     """Nodes and weights that take another node's place. ``prefix`` makes their names unlike all others;
@@ -58,7 +62,7 @@ class Quantised:
         """Round to the nearest of ``2 ** bits - 1`` steps; 7 bits keep sums of two products within 16."""
         most = 2 ** (bits - 1) - 1
         largest = np.abs(weight).max(axis=0)
-        scales = np.where(largest > 0, largest / most, 1.0).astype(np.float32)
+        scales = np.where(largest > SMALLEST, largest / most, 1.0).astype(np.float32)
         return cls(np.clip(np.rint(weight / scales), -most, most).astype(np.int8), scales)
 
 
@@ -89,13 +93,17 @@ def integer_product(
     return to.op("MatMulIntegerToFloat", given, f"{name}.product", domain=CONTRIB)
 
 
-def integer_step(to: Additions, rows: str, weight: Quantised, largest: float, name: str) -> str:
-    """The same without a bias for the few rows of one step: for one row, three operators were seen to beat the one."""
-    whole = to.op("MatMulInteger", [rows, to.weight(weight.values, f"{name}.s8"), _zero_point(to)], f"{name}.s32")
-    number = to.op("Cast", [whole], f"{name}.float", to=TensorProto.FLOAT)
-    return to.op(
-        "Mul", [number, to.weight(weight.scales * activation_scale(largest), f"{name}.joint")], f"{name}.product"
-    )
+def integer_step(
+    to: Additions, rows: str, weight: Quantised, largest: float, name: str, bias: np.ndarray | None = None
+) -> str:
+    """The same for the few rows of one step: scaled by a Mul of its own, as scales per output cost a lone row more."""
+    joint = weight.scales * activation_scale(largest)
+    one = to.weight(np.asarray(1, np.float32), "one")
+    given = [rows, to.weight(weight.values, f"{name}.s8"), one, one, _zero_point(to), ""]
+    if bias is not None:
+        given.append(to.weight((bias / joint).astype(np.float32), f"{name}.bias"))
+    whole = to.op("MatMulIntegerToFloat", given, f"{name}.whole", domain=CONTRIB)
+    return to.op("Mul", [whole, to.weight(joint, f"{name}.joint")], f"{name}.product")
 
 
 def _zero_point(to: Additions) -> str:

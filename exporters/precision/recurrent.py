@@ -59,8 +59,13 @@ def weights_of(node: NodeProto, kept: dict[str, np.ndarray]) -> Weights:
     return Weights(w, r, wb, rb)
 
 
-def take_apart(node: NodeProto, weights: Weights, largest: tuple[float, float], bits: int) -> Additions:
-    """The nodes that take a recurrent node's place. ``largest``: the largest absolute input and state."""
+def take_apart(
+    node: NodeProto, weights: Weights, largest: tuple[float, float], bits: int, *, one_step: bool = False
+) -> Additions:
+    """The nodes that take a recurrent node's place. ``largest``: the largest absolute input and state.
+
+    ``one_step``: for calls of one step only, without a Scan around the products with the state.
+    """
     to = Additions(f"{node.output[0] or node.output[1]}/int8")
     cell = _Cell(node, weights, largest[1], bits)
     rows = quantised_rows(to, node.input[0], largest[0], "x")
@@ -71,10 +76,18 @@ def take_apart(node: NodeProto, weights: Weights, largest: tuple[float, float], 
         shares = [f"{to.prefix}/{name}" for name in cell.shares]
     given = dict(enumerate(node.output))
     names = [given.get(place) or f"{to.prefix}/out.{place}" for place in (*range(1, len(cell.states) + 1), 0)]
+    states = node.input[5 : 5 + len(cell.states)]
+    if one_step:
+        step, new = cell.step(f"{to.prefix}/step", [*states, *shares])
+        to.nodes += step.nodes
+        to.weights += step.weights
+        to.nodes += [helper.make_node("Identity", [value], [name]) for value, name in zip(new, names[:-1], strict=True)]
+        to.nodes.append(helper.make_node("Unsqueeze", [new[0], to.weight(np.array([0]), "axes.0")], [names[-1]]))
+        return to
     to.nodes.append(
         helper.make_node(
             "Scan",
-            [*node.input[5 : 5 + len(cell.states)], *shares],
+            [*states, *shares],
             names,
             name=f"{to.prefix}/Scan",
             body=cell.body(f"{to.prefix}/step"),
@@ -121,15 +134,19 @@ class _Cell:
 
     def body(self, prefix: str) -> onnx.GraphProto:
         """One step as the body of a Scan."""
-        step = Additions(prefix)
         names = [f"{prefix}/{name}" for name in (*self.states, *self.shares)]
-        new = self._lstm(step, *names) if self.node.op_type == "LSTM" else self._gru(step, *names)
+        step, new = self.step(prefix, names)
         outputs = [*new, step.op("Identity", [new[0]], "y")]
         inputs, results = (
             [helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in each_of]
             for each_of in (names, outputs)
         )
         return helper.make_graph(step.nodes, "step", inputs, results, step.weights)
+
+    def step(self, prefix: str, names: list[str]) -> tuple[Additions, list[str]]:
+        """One step from states and shares of these names: its nodes and weights, and the new states' names."""
+        step = Additions(prefix)
+        return step, self._lstm(step, *names) if self.node.op_type == "LSTM" else self._gru(step, *names)
 
     def _lstm(self, step: Additions, h: str, c: str, x: str) -> list[str]:
         """c' = f c + i g, h' = o tanh(c')."""
@@ -146,23 +163,23 @@ class _Cell:
         """h' = n + z (h - n), n = tanh(x + r (R h + b)), or tanh(x + R (r h)) where reset comes before the product."""
         hidden, r, rb = self.weights.r.shape[0], self.weights.r, self.weights.rb
         zr = 2 * hidden
-        h_zr = self._product(step, h, r if self.resets_product else r[:, :zr])
+        late = np.concatenate([np.zeros(zr, np.float32), rb[zr:]]) if self.resets_product else None
+        h_zr = self._product(step, h, r if self.resets_product else r[:, :zr], bias=late)
         if self.resets_product:
             h_zr = step.op("Split", [h_zr, _sizes(step, zr, hidden)], ["h.zr", "h.n"], axis=-1)
         open_ = step.op("Sigmoid", [step.op("Add", [x_zr, h_zr], "zr")], "open")
         z = step.op("Split", [open_, _sizes(step, hidden, hidden)], ["z", "r"], axis=-1)
         if self.resets_product:
-            h_n = step.op("Add", [f"{step.prefix}/h.n", step.weight(rb[zr:], "bias")], "h.sum")
-            reset = step.op("Mul", [f"{step.prefix}/r", h_n], "reset")
+            reset = step.op("Mul", [f"{step.prefix}/r", f"{step.prefix}/h.n"], "reset")
         else:
             reset = self._product(step, step.op("Mul", [f"{step.prefix}/r", h], "reset.h"), r[:, zr:], "again")
         new = step.op("Tanh", [step.op("Add", [x_n, reset], "n.sum")], "n.gate")
         turn = step.op("Mul", [z, step.op("Sub", [h, new], "away")], "turn")
         return [step.op("Add", [new, turn], "h.next")]
 
-    def _product(self, step: Additions, h: str, r: np.ndarray, name: str = "h") -> str:
+    def _product(self, step: Additions, h: str, r: np.ndarray, name: str = "h", bias: np.ndarray | None = None) -> str:
         rows = quantised_rows(step, h, self.largest, name)
-        return integer_step(step, rows, Quantised.of(r, self.bits), self.largest, name)
+        return integer_step(step, rows, Quantised.of(r, self.bits), self.largest, name, bias)
 
 
 def _sizes(step: Additions, *sizes: int) -> str:

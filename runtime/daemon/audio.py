@@ -6,8 +6,9 @@ from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.signature import Manifest
 from runtime.core.framer import Framer
 from runtime.core.resampler import Resampler
-from runtime.core.segments import Segments, parse_emit
+from runtime.core.segments import Segments
 from runtime.core.sound import Sound
+from runtime.daemon.emit import parse_emit
 
 RATES = range(1000, 384001)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import orjson
 
 from edge_rnn.contract.bundle import open_bundle
-from edge_rnn.contract.errors import RecordError
+from edge_rnn.contract.errors import RecordError, UsageError
+from edge_rnn.contract.signature import Manifest
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.audio import make_sound
 from runtime.engines.cpu import open_cpu_engine
-from runtime.transports.files import read_batches
+from runtime.transports.files import holds_sound, read_batches
 
 CODEC = "json"
 
@@ -35,11 +36,14 @@ def replay(
     ``input_rate`` says its rate, or as a whole, by soxr, where ``resample``.
 
     A line is ``{"key": ..., "output": ...}``: the key, then the bytes that the daemon would write
-    with ``--output-codec json``. Raises `RecordError` naming the record that cannot be used.
+    with ``--output-codec json``. Raises `RecordError` naming the record that cannot be used, and
+    `UsageError` for a file that is not there or not of the kind that the model takes.
     """
     bundle = open_bundle(bundle_path)
     manifest = bundle.manifest
     codec = CODEC if manifest.framing is None else "pcm16"
+    if holds_sound(source) != (manifest.framing is not None):
+        raise UsageError(_other_kind(source, manifest))
     rate = input_rate or (manifest.framing.rate if manifest.framing else 0)
     batches = read_batches(
         source, codec, manifest.feature_names, batch_records, rate=rate, resample=resample and input_rate is None
@@ -60,6 +64,15 @@ def replay(
             raise RecordError(f"{source}: record {number} cannot be used: {processed.errors[0]}")
         keys, values = processed.outputs.keys, processed.outputs.values
         yield [_line(key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def _other_kind(source: Path, manifest: Manifest) -> str:
+    if manifest.framing is None:
+        return (
+            f"{source} holds sound, and {manifest.name!r} has no framing, so it takes rows; give rows, or make the bundle"
+            " anew with --framing hop=N,context=N,rate=N"
+        )
+    return f"{source} holds rows, and {manifest.name!r} takes sound (framing {manifest.framing}); give a .wav or .pcm"
 
 
 def _line(key: bytes | None, value: bytes | None) -> bytes:

@@ -25,7 +25,8 @@ Codec = str
 Row = tuple[str, object, int]
 """Key, value (numbers, or as the JSON line holds it), timestamp in milliseconds since 1970 (-1: none)."""
 
-KINDS = (".csv", ".jsonl", ".ndjson", ".parquet", *SOUND)
+ROWS = (".csv", ".jsonl", ".ndjson", ".parquet")
+READ = f"rows ({', '.join(ROWS)}) or sound ({', '.join(SOUND)})"
 
 
 def read_batches(
@@ -43,10 +44,11 @@ def read_batches(
     ``codec`` is ``json`` or ``f32``, or ``pcm16`` for sound, which comes at ``rate`` samples a second (0: its own), a WAV
     of another rate only if ``resample``. Raises `UsageError` naming file and line.
     """
-    is_sound = path.suffix.lower() in SOUND and path.is_file()
-    if is_sound != (codec == "pcm16"):
-        kind = "sound" if is_sound else "rows"
-        raise UsageError(f"{path} holds {kind}, and the codec is {codec}; sound goes with --codec pcm16")
+    is_sound = holds_sound(path)
+    if is_sound and codec != "pcm16":
+        raise UsageError(f"{path} holds sound, and --codec is {codec}; give --codec pcm16")
+    if codec == "pcm16" and not is_sound:
+        raise UsageError(f"{path} holds rows, and --codec is pcm16, which is for sound; give --codec json or f32")
     pieces = read_pieces(path, rate, resample=resample) if is_sound else iter(())
     rows = ((path.stem, piece, -1) for piece in pieces) if is_sound else _rows(path, names)
     write = _writers()[codec]
@@ -65,12 +67,18 @@ def read_batches(
         )
 
 
+def holds_sound(path: Path) -> bool:
+    """Whether a file holds samples, not rows, which its ending says. Raises `UsageError` for what cannot be read."""
+    if not path.is_file():
+        raise UsageError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; give one of {READ}")
+    kind = path.suffix.lower()
+    if kind not in (*ROWS, *SOUND):
+        raise UsageError(f"{path} ends in {kind or 'nothing'!r}, expected {READ}")
+    return kind in SOUND
+
+
 def _rows(path: Path, names: Sequence[str] | None) -> Iterator[Row]:
     kind = path.suffix.lower()
-    if kind not in KINDS:
-        raise UsageError(f"{path} ends in {kind or 'nothing'!r}, expected one of {', '.join(KINDS)}")
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist; give a file of rows ({', '.join(KINDS)})")
     if kind == ".csv":
         return _csv_rows(path, names)
     if kind == ".parquet":

@@ -12,7 +12,8 @@ from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.framing import Framing
 from edge_rnn.contract.signature import OutputSpec
 from runtime.core.pieces import Pieces
-from runtime.core.segments import SegmentRules, Segments, parse_emit
+from runtime.core.segments import SegmentRules, Segments
+from runtime.daemon.emit import parse_emit
 from tests.audio.plain_vad import plain_segments
 from tests.contract.bundles import MANIFEST
 
@@ -78,7 +79,7 @@ def test_segments_of_a_class_follow_its_share() -> None:
         kind="logits",
         labels=("rest", "walk", "fall"),
     )
-    policy = Segments(SegmentRules(0.5, 0.4, 2, 1, 0, label="fall"), output)
+    policy = Segments(SegmentRules(0.5, 0.4, 2, 1, 0, column=2), output)
     logits = np.zeros((6, 3), np.float32)
     logits[1:4, 2] = 5.0
     told = policy.follow(Pieces(logits, np.zeros(6, np.int64), np.arange(6), np.ones(6, np.int64)))

@@ -24,14 +24,22 @@ RULES = "segments:on=0.5,off=0.35,min-speech=256ms,min-silence=96ms,pad=32ms"
 STEPS = {"on": 0.5, "off": 0.35, "min_speech": 8, "min_silence": 3, "pad": 1}
 
 
-def test_pcm_in_pieces_of_any_length_gives_every_bit_of_a_plain_loop(vad: Bundle, vad_file: Path) -> None:
-    processor = Processor(
-        open_cpu_engine(vad),
-        make_decoder("pcm16", vad.manifest),
-        make_encoder("f32", vad.manifest),
-        ProcessorSettings(topic="in"),
-        sound=make_sound(vad.manifest, None, "every", "json"),
+def processor_of(
+    bundle: Bundle, codec: str = "f32", rate: int | None = None, others: ThreadPoolExecutor | None = None
+) -> Processor:
+    """What the daemon runs for PCM at ``rate`` samples a second, on ``others`` too if given."""
+    return Processor(
+        open_cpu_engine(bundle),
+        make_decoder("pcm16", bundle.manifest),
+        make_encoder(codec, bundle.manifest),
+        ProcessorSettings(topic="in", threads=1 if others is None else 2),
+        others,
+        make_sound(bundle.manifest, rate, "every", codec),
     )
+
+
+def test_pcm_in_pieces_of_any_length_gives_every_bit_of_a_plain_loop(vad: Bundle, vad_file: Path) -> None:
+    processor = processor_of(vad)
     rng = np.random.default_rng(0)
     sound = {b"s%d" % i: make_speech(4, seed=i).pcm for i in range(4)}
     waiting, offsets, found = dict(sound), {}, {key: b"" for key in sound}
@@ -53,13 +61,7 @@ def test_pcm_in_pieces_of_any_length_gives_every_bit_of_a_plain_loop(vad: Bundle
 
 
 def test_pcm_of_an_odd_number_of_bytes_is_a_dead_letter_and_spoils_nothing(vad: Bundle) -> None:
-    processor = Processor(
-        open_cpu_engine(vad),
-        make_decoder("pcm16", vad.manifest),
-        make_encoder("json", vad.manifest),
-        ProcessorSettings(topic="in"),
-        sound=make_sound(vad.manifest, None, "every", "json"),
-    )
+    processor = processor_of(vad, "json")
     hop = b"\1\0" * HOP
     done = processor.process(
         batch_of([(0, b"a", hop), (0, b"a", b"\1"), (0, b"a", b""), (0, b"a", hop), (0, b"b", b"\1\0")])
@@ -70,20 +72,11 @@ def test_pcm_of_an_odd_number_of_bytes_is_a_dead_letter_and_spoils_nothing(vad: 
 
 
 def test_snapshot_of_a_stream_holds_what_is_left_over(vad: Bundle) -> None:
-    def fresh() -> Processor:
-        return Processor(
-            open_cpu_engine(vad),
-            make_decoder("pcm16", vad.manifest),
-            make_encoder("f32", vad.manifest),
-            ProcessorSettings(topic="in"),
-            sound=make_sound(vad.manifest, 8000, "every", "json"),
-        )
-
     pcm = make_speech(3, rate=8000).pcm
     pieces = [pcm[at : at + 700] for at in range(0, len(pcm), 700)]
-    whole, offsets = fresh(), {}
+    whole, offsets = processor_of(vad, rate=8000), {}
     expected = [whole.process(batch_of([(0, b"a", piece)], offsets)).outputs.values for piece in pieces]
-    first, second, offsets = fresh(), fresh(), {}
+    first, second, offsets = processor_of(vad, rate=8000), processor_of(vad, rate=8000), {}
     half = len(pieces) // 2
     found = [first.process(batch_of([(0, b"a", piece)], offsets)).outputs.values for piece in pieces[:half]]
     slot = first.streams.find(0, b"a")
@@ -111,6 +104,16 @@ def test_replay_of_a_wav_tells_its_phrases(vad: Bundle, vad_file: Path, tmp_path
         assert any(abs(e["start"] - begin) < 0.25 and abs(e["end"] - end) < 0.6 for e in ends), (begin, end)
 
 
+def test_replay_of_rows_through_a_model_of_sound_says_what_it_takes(
+    vad: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text("key,a\nk,1\n")
+    assert run(["replay", str(vad.path), str(tmp_path / "rows.csv"), "-o", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "rows.csv holds rows" in told
+    assert "takes sound (framing hop=512,context=64,rate=16000); give a .wav or .pcm" in told
+
+
 def test_replay_of_another_rate_is_refused_or_brought_to_the_models(
     vad: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,16 +132,8 @@ def test_streams_of_a_batch_are_stepped_on_several_threads_with_the_same_bits(va
     records = [(0, key, pcm[at : at + 9000]) for at in range(0, 45000, 9000) for key, pcm in sound.items()]
     found = []
     with ThreadPoolExecutor(1) as others:
-        for threads in (1, 2):
-            processor = Processor(
-                open_cpu_engine(vad),
-                make_decoder("pcm16", vad.manifest),
-                make_encoder("f32", vad.manifest),
-                ProcessorSettings(topic="in", threads=threads),
-                others if threads > 1 else None,
-                make_sound(vad.manifest, None, "every", "f32"),
-            )
-            done = processor.process(batch_of(records))
+        for beside in (None, others):
+            done = processor_of(vad, others=beside).process(batch_of(records))
             assert done.steps > 2 * LEAST_STEPS
             found.append(list(done.outputs.values))
     assert found[0] == found[1]

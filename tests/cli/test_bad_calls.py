@@ -61,7 +61,15 @@ def fails(done: subprocess.CompletedProcess[str], status: int, *words: str) -> N
         (["run", "{bundle}", "--input", "a", "--output", "b", "--wrong"], ["--wrong"]),
         (["replay", "{bundle}", "{tmp}/rows.txt", "-o", "{tmp}/out"], [".txt", ".csv"]),
         (["replay", "{bundle}", "{tmp}/none.csv", "-o", "{tmp}/out"], ["none.csv", "does not exist"]),
+        (["replay", "{bundle}", "{tmp}/none.wav", "-o", "{tmp}/out"], ["none.wav", "does not exist", ".wav, .pcm"]),
+        (["replay", "{bundle}", "{bundle}", "-o", "{tmp}/out"], ["is not a file", ".csv", ".wav"]),
+        (["replay", "{bundle}", "{bundle}/step.onnx", "-o", "{tmp}/out"], ["'.onnx'", ".csv", ".wav"]),
+        (["replay", "{bundle}", "{tmp}/a.wav", "-o", "{tmp}/out"], ["a.wav holds sound", "--framing hop="]),
         (["produce", "{tmp}/none.csv", "--topic", "t", "--broker", "sqlite:{tmp}/s"], ["none.csv"]),
+        (
+            ["produce", "{tmp}/a.wav", "--topic", "t", "--broker", "sqlite:{tmp}/s"],
+            ["a.wav holds sound", "give --codec pcm16"],
+        ),
         (["train", "nothing", "-o", "{tmp}/run"], ["nothing", "activity", "weather"]),
         (["export", "{tmp}/none", "-o", "{tmp}/b"], ["none"]),
         (["state", "list"], ["--group is missing", "EDGE_RNN_GROUP"]),
@@ -75,6 +83,8 @@ def fails(done: subprocess.CompletedProcess[str], status: int, *words: str) -> N
     ],
 )
 def test_call_that_is_wrong_ends_with_status_2_and_one_line(arguments, words, bundle, tmp_path):
+    for name in ("rows.txt", "a.wav"):
+        (tmp_path / name).write_bytes(b"")
     done = call(*(a.format(bundle=bundle.path, tmp=tmp_path) for a in arguments), cwd=tmp_path)
     fails(done, 2, *words)
 

@@ -65,6 +65,7 @@ def test_manifest_says_widths_sizes_and_names() -> None:
         (of_state(input="x"), "the input name 'x' stands twice"),
         (of_state(output="y"), "the output name 'y' stands twice"),
         (altered(graph="other.onnx"), "'other.onnx' is not among the files"),
+        (altered(one_step="one.onnx"), "'one.onnx' is not among the files"),
     ],
 )
 def test_check_manifest_when_something_does_not_fit_names_it(manifest: Manifest, told: str) -> None:

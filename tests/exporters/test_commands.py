@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge_rnn.cli.inspect import describe
 from edge_rnn.cli.main import run
 from edge_rnn.contract.bundle import GOLDEN, GRAPH, open_bundle, write_bundle
 from edge_rnn.contract.signature import Manifest
@@ -17,6 +18,7 @@ from edge_rnn.models import save
 from tests.exporters import user_modules as user
 from tests.exporters.models import Case
 from tests.exporters.zoo import loops
+from tests.models_for_tests import make_bundle
 
 ALONE = """
 import sys
@@ -167,6 +169,13 @@ def test_inspect_without_torch_and_onnx_shows_what_a_person_asks(bundle: Path) -
     for told in ("activity", "[time, batch, 5]", "features: ax, ay", "logits; labels: rest", "rnn.1.c.next", "gates"):
         assert told in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) < 140
+
+
+def test_inspect_of_a_model_of_many_features_shows_the_first_and_the_last(tmp_path: Path) -> None:
+    names = tuple(f"sample_{index:03}" for index in range(64))
+    lines = list(describe(make_bundle(tmp_path / "b", inputs=64, features=names)))
+    assert any("features: sample_000, sample_001, sample_002, ..., sample_063" in line for line in lines)
+    assert max(len(line) for line in lines) < 140
 
 
 def test_inspect_as_json_holds_the_manifest(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,25 @@ def test_file_that_is_wrong_is_refused_with_the_place(tmp_path, name, text, word
         rows_of(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "words"),
+    [
+        ("none.wav", "pcm16", r"none\.wav does not exist; give one of rows \(\.csv, .*\) or sound \(\.wav, \.pcm\)"),
+        ("none.csv", "json", r"none\.csv does not exist"),
+        (".", "json", "is not a file"),
+        ("vad.onnx", "pcm16", r"vad\.onnx ends in '\.onnx', expected rows \(\.csv, .*\) or sound \(\.wav, \.pcm\)"),
+        ("vad.onnx", "json", r"vad\.onnx ends in '\.onnx', expected rows"),
+        ("rows.csv", "pcm16", "holds rows, .* give --codec json or f32"),
+        ("a.pcm", "f32", r"holds sound, and --codec is f32; give --codec pcm16"),
+    ],
+)
+def test_file_that_is_not_there_or_of_another_kind_is_refused_with_what_is_read(tmp_path, name, codec, words):
+    for there in ("vad.onnx", "rows.csv", "a.pcm"):
+        (tmp_path / there).write_bytes(b"key,a\nk,1\n")
+    with pytest.raises(UsageError, match=words):
+        rows_of(tmp_path / name, codec)
+
+
 def test_csv_without_a_feature_of_the_model_names_it(tmp_path):
     (tmp_path / "rows.csv").write_text("key,a\nk,1\n")
     with pytest.raises(UsageError, match=r"'b'.*\['a', 'b'\]"):

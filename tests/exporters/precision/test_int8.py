@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from edge_rnn.cli.inspect import describe
 from edge_rnn.contract import stepgraph
-from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.bundle import GOLDEN, ONE_STEP, WEIGHTS, Bundle, open_bundle
 from edge_rnn.contract.errors import EngineError, ExportRefused, GateFailed, UsageError
 from edge_rnn.contract.stepgraph import first_states, open_step_graph
 from edge_rnn.contract.verification import verify_bundle
+from exporters.precision import convert
 from exporters.precision.convert import Wanted, convert_bundle
+from exporters.precision.one_step import shorten
 from exporters.precision.quantise import Quantised
 from exporters.precision.recurrent import take_apart, weights_of
 from tests.exporters.foreign.graphs import by_hand
@@ -49,8 +55,13 @@ def run(bundle: Bundle, x: np.ndarray, chunks: list[int]) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def graph_bytes(bundle: Bundle) -> int:
+    """Bytes of the graphs and what they hold."""
+    return sum((bundle.path / name).stat().st_size for name in bundle.manifest.files if name != GOLDEN)
+
+
 def test_int8_is_smaller_and_near_fp32(exact: Bundle, small: Bundle) -> None:
-    assert exact.graph_path.stat().st_size >= 3.5 * small.graph_path.stat().st_size
+    assert graph_bytes(exact) >= 3.5 * graph_bytes(small)
     accuracy = small.manifest.accuracy
     assert accuracy is not None
     assert accuracy.weight_bits == 7
@@ -77,6 +88,50 @@ def test_int8_gives_every_bit_beside_neighbours_fifty_times_louder(small: Bundle
         assert found.tobytes() == alone.tobytes()
 
 
+def test_int8_runs_calls_of_one_step_in_a_graph_without_a_scan_to_the_same_bits(small: Bundle) -> None:
+    assert small.manifest.one_step == ONE_STEP
+    assert small.one_step_path is not None
+    kinds = [node.op_type for node in onnx.load(str(small.one_step_path)).graph.node]
+    assert not {"Scan", "Identity", "Squeeze", "Unsqueeze"} & set(kinds)
+    assert "one-step.onnx runs calls of one step" in "\n".join(describe(small))
+    scanned = replace(small, manifest=msgspec.structs.replace(small.manifest, one_step=None))
+    rng = np.random.default_rng(14)
+    for batch in (1, 5, 33):
+        x = (3 * rng.standard_normal((40, batch, FEATURES))).astype(np.float32)
+        expected = run(scanned, x, [1] * 40)
+        assert run(small, x, [1] * 40).tobytes() == expected.tobytes()
+        assert run(small, x, [1, 7, 1, 16, 15]).tobytes() == expected.tobytes()
+
+
+def test_calls_of_one_step_and_no_others_go_to_their_graph(small: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(small.path, tmp_path / "b")
+    model = onnx.load(str(tmp_path / "b" / ONE_STEP))
+    last = next(node for node in model.graph.node if node.output[0] == "y")
+    last.output[0] = "y.before"
+    model.graph.node.append(helper.make_node("Neg", ["y.before"], ["y"]))
+    onnx.save(model, str(tmp_path / "b" / ONE_STEP))
+    other = open_bundle(tmp_path / "b", check_files=False)
+    x = np.random.default_rng(15).standard_normal((6, 2, FEATURES)).astype(np.float32)
+    assert np.array_equal(run(other, x, [3, 3]), run(small, x, [3, 3]))
+    assert np.array_equal(run(other, x, [1] * 6), -run(small, x, [1] * 6))
+
+
+def test_a_graph_of_one_step_that_gives_other_bits_is_left_out(
+    exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bent(graph: onnx.GraphProto, ys: list[str]) -> None:
+        shorten(graph, ys)
+        for tensor in graph.initializer:
+            if tensor.name == "head.value":
+                tensor.CopyFrom(numpy_helper.from_array(np.nextafter(numpy_helper.to_array(tensor), 9), tensor.name))
+
+    monkeypatch.setattr(convert, "shorten", bent)
+    bundle = convert_bundle(exact, tmp_path / "b", Wanted("int8", weight_bits=7))
+    assert bundle.manifest.one_step is None
+    assert {ONE_STEP, WEIGHTS}.isdisjoint(bundle.manifest.files)
+    verify_bundle(bundle)
+
+
 def test_int8_that_drops_more_than_allowed_writes_nothing(exact: Bundle, tmp_path: Path) -> None:
     with pytest.raises(GateFailed, match=r"answers drop by .* --max-drop allows 0.0001"):
         convert_bundle(exact, tmp_path / "b", Wanted("int8", max_drop=0.0001, weight_bits=7))
@@ -101,6 +156,8 @@ def test_int8_keeps_two_layers_and_their_states(tmp_path: Path) -> None:
     kinds = {node.op_type for node in onnx.load(str(small.graph_path)).graph.node}
     assert "GRU" not in kinds
     assert "Scan" in kinds
+    assert small.manifest.one_step == ONE_STEP
+    verify_bundle(small)
 
 
 def test_fp16_is_half_the_size_and_nearer(exact: Bundle, small: Bundle, tmp_path: Path) -> None:
@@ -184,6 +241,7 @@ def test_decomposed_gru_computes_the_operators_equations(after: int) -> None:
         "GRU", ["x", "W", "R", "B", "", "h"], ["Y", "last"], hidden_size=hidden, linear_before_reset=after
     )
     added = take_apart(node, weights_of(node, kept), (127 / 128, 1.0), 7)
+    alone = take_apart(node, weights_of(node, kept), (127 / 128, 1.0), 7, one_step=True)
     x = (rng.integers(-127, 128, (1, 3, features)) / 128).astype(np.float32)
     h = np.zeros((1, 3, hidden), np.float32)
     found = [
@@ -191,9 +249,11 @@ def test_decomposed_gru_computes_the_operators_equations(after: int) -> None:
         for nodes, weights in (
             ([node], [numpy_helper.from_array(value, name) for name, value in kept.items()]),
             (added.nodes, added.weights),
+            (alone.nodes, alone.weights),
         )
     ]
     assert np.abs(found[0] - found[1]).max() < 1e-6
+    assert found[1].tobytes() == found[2].tobytes()
 
 
 def test_quantised_weights_are_within_half_a_step() -> None:
