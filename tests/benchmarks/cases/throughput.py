@@ -102,7 +102,13 @@ def few_streams(site: Site) -> None:
     """The backlog sits in 4 streams."""
     peers = ["batched"] if site.quick else ["batched", "batched-eos"]
     runs = _beside(site, "4 streams", peers, Workload(4, site.events(240_000, 60_000)), site.events(4, 1))
-    site.reached("4 streams: of the expert's loop", ratio_of(runs, OURS, "batched"), 10.0, quick_target=2.0)
+    if site.quick:
+        site.reached("4 streams: of the expert's loop", ratio_of(runs, OURS, "batched"), 10.0, quick_target=2.0)
+        return
+    without = f"{ratio_of(runs, OURS, 'batched'):.2f} of it without transactions"
+    site.reached(
+        "4 streams: of the expert's exactly-once loop", ratio_of(runs, OURS, "batched-eos"), 10.0, note=without
+    )
 
 
 def skewed_streams(site: Site) -> None:
