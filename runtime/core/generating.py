@@ -94,7 +94,7 @@ class GeneratingProcessor(Processor):
         self.streams.touch(slots, batch.offsets[rows], batch.timestamps[rows], now_s)
         self.streams.release(ended)
         return Processed(
-            outputs, self._dead_letters(batch, errors), [errors[index] for index in sorted(errors)], steps=0
+            outputs, self.outbox.dead_letters(batch, errors), [errors[index] for index in sorted(errors)], steps=0
         )
 
     def replay(self, batch: RecordBatch, now_s: float = 0.0) -> int:
@@ -165,4 +165,4 @@ class GeneratingProcessor(Processor):
             values=[None] * len(pieces),
             positions={},
         )
-        return self._outgoing(origin, np.arange(len(pieces)), [encode_piece(piece) for piece in pieces])
+        return self.outbox.outputs(origin, np.arange(len(pieces)), [encode_piece(piece) for piece in pieces])

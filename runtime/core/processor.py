@@ -11,18 +11,15 @@ import numpy as np
 
 from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
-from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
-from runtime.core.column import Cells, Column, as_column, lengths_of, nulls, pick
+from runtime.core.batch import Outgoing, RecordBatch
+from runtime.core.column import Cells, Column, as_column, nulls
+from runtime.core.outbox import HeaderMode, Outbox
 from runtime.core.scheduler import Call, Limits, plans
 from runtime.core.sound import Sound
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
-HeaderMode = Literal["none", "model", "origin", "trace"]
 NullKey = Literal["dead-letter", "partition"]
-
-TRACE_HEADERS = ("traceparent", "tracestate")
-"""W3C Trace Context headers, passed on from the input record under ``--headers trace``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +67,7 @@ class _Applied:
 
 
 class Processor:
-    """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O.
-
-    ``same_partitions``: an output goes to its input's partition; otherwise the transport chooses by key.
-    """
+    """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O."""
 
     def __init__(
         self,
@@ -89,7 +83,7 @@ class Processor:
         ``sound``: what makes windows of samples before the model and segments of scores behind it.
         """
         self.streams = StreamTable(evicts=settings.evicts)
-        self.same_partitions = True
+        self.outbox = Outbox(settings.topic, settings.model, settings.headers, settings.max_output_bytes)
         self._engine = engine
         self._decoder = decoder
         self._encoder = encoder
@@ -128,12 +122,10 @@ class Processor:
         else:
             chosen = np.asarray(sorted(applied.told), np.int64)
             values = [applied.told[record] for record in chosen.tolist()]
-        limit = self._settings.max_output_bytes
-        if limit is not None and _longest(values) + _longest(batch.keys) > limit:
-            chosen, values = self._without_oversized(batch, chosen, values, limit, errors)
+        chosen, values = self.outbox.fitting(batch, chosen, values, errors)
         return Processed(
-            outputs=self._outgoing(batch, chosen, values),
-            dead_letters=self._dead_letters(batch, errors),
+            outputs=self.outbox.outputs(batch, chosen, values),
+            dead_letters=self.outbox.dead_letters(batch, errors),
             errors=[errors[index] for index in sorted(errors)],
             steps=int(lengths.sum()),
         )
@@ -338,69 +330,3 @@ class Processor:
                 self._call(Call(call.slots, step[None]), rows, outputs, bad_rows)
         else:
             bad_rows[int(call.rows[0, 0])] = reason
-
-    @staticmethod
-    def _without_oversized(
-        batch: RecordBatch, chosen: np.ndarray, values: Cells, limit: int, errors: dict[int, str]
-    ) -> tuple[np.ndarray, Cells]:
-        """The outputs that a broker takes; the records of the others join ``errors``."""
-        sizes = lengths_of(values) + np.maximum(lengths_of(pick(batch.keys, chosen)), 0)
-        for place in np.flatnonzero(sizes > limit).tolist():
-            errors[int(chosen[place])] = (
-                f"its output has {sizes[place]} bytes, the limit is {limit}; send fewer rows a record,"
-                " use --output-codec f32, or raise the client's and the broker's limits"
-            )
-        keep = np.flatnonzero(sizes <= limit)
-        return chosen[keep], pick(values, keep)
-
-    def _outgoing(self, batch: RecordBatch, chosen: np.ndarray, values: Cells) -> Outgoing:
-        whole = chosen.size == len(batch)
-        partitions = batch.partitions if whole else batch.partitions[chosen]
-        return Outgoing(
-            partitions=partitions if self.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
-            timestamps=batch.timestamps if whole else batch.timestamps[chosen],
-            keys=batch.keys if whole else pick(batch.keys, chosen),
-            values=values,
-            headers=self._headers(batch, chosen),
-        )
-
-    def _headers(self, batch: RecordBatch, chosen: np.ndarray) -> list[Headers] | None:
-        mode = self._settings.headers
-        if mode == "none":
-            return None
-        model = ("edge-rnn-model", self._settings.model.encode())
-        if mode == "model":
-            return [[model]] * chosen.size
-        found: list[Headers] = []
-        for index in chosen.tolist():
-            headers = [*self._origin(batch, index), model]
-            if mode == "trace" and batch.headers is not None:
-                headers += [header for header in batch.headers[index] if header[0] in TRACE_HEADERS]
-            found.append(headers)
-        return found
-
-    def _origin(self, batch: RecordBatch, index: int) -> list[tuple[str, bytes]]:
-        return [
-            ("edge-rnn-topic", self._settings.topic.encode()),
-            ("edge-rnn-partition", str(batch.partitions[index]).encode()),
-            ("edge-rnn-offset", str(batch.offsets[index]).encode()),
-        ]
-
-    def _burial(self, value: bytes | None) -> bytes | None:
-        """A dead letter's value, cut where with its headers it would be more than a broker takes."""
-        limit = self._settings.max_output_bytes
-        return value if limit is None or value is None else value[: max(0, limit - 8192)]
-
-    def _dead_letters(self, batch: RecordBatch, errors: dict[int, str]) -> Outgoing:
-        chosen = sorted(errors)
-        return Outgoing(
-            partitions=np.full(len(chosen), BY_KEY, np.int32),
-            timestamps=batch.timestamps[chosen] if chosen else np.empty(0, np.int64),
-            keys=[batch.keys[index] for index in chosen],
-            values=[self._burial(batch.values[index]) for index in chosen],
-            headers=[[("edge-rnn-error", errors[i].encode()[:4096]), *self._origin(batch, i)] for i in chosen],
-        )
-
-
-def _longest(cells: Cells) -> int:
-    return int(lengths_of(cells).max(initial=0))

@@ -147,7 +147,8 @@ class Daemon:
         `BrokerUnreachable` when there was no broker at the start.
         """
         self._transport.open(self)
-        self._processor.same_partitions = self._transport.input_partitions == self._transport.output_partitions
+        same = self._transport.input_partitions == self._transport.output_partitions
+        self._processor.outbox.same_partitions = same
         try:
             while not stop.is_set():
                 self.beat = time.monotonic()

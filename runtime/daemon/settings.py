@@ -11,7 +11,7 @@ import msgspec
 from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.units import parse_duration, parse_size
 from runtime.checkpoint.policy import NewModel, RecoveryPolicy, SnapshotPolicy
-from runtime.core.processor import HeaderMode
+from runtime.core.outbox import HeaderMode
 from runtime.transports.protocol import Delivery
 
 SHADOW_WARMUP = "warmup=10m"

@@ -116,7 +116,7 @@ def test_tokens_when_given_then_have_the_prompt_s_key_time_and_partition(bundle)
         [1007, 1009],
     )
     assert dict(outputs.headers[1])["edge-rnn-offset"] == b"9"
-    one.same_partitions = False
+    one.outbox.same_partitions = False
     assert one.advance(LIVE, 0.0).outputs.partitions.tolist() == [BY_KEY, BY_KEY]
 
 

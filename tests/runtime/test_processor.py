@@ -232,7 +232,7 @@ def test_process_with_trace_headers_passes_traceparent_on_and_nothing_else(lstm_
 
 def test_process_with_other_partitions_leaves_the_choice_to_the_transport(lstm_bundle):
     processor = processor_of(lstm_bundle)
-    processor.same_partitions = False
+    processor.outbox.same_partitions = False
     done = processor.process(batch_of([(2, b"a", f32(np.ones(3)))]))
     assert done.outputs.partitions.tolist() == [BY_KEY]
 
