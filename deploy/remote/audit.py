@@ -10,8 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from edge_rnn.contract.errors import DeployError
-
 Outcome = Literal["begun", "done", "failed"]
 
 
@@ -33,17 +31,16 @@ def encode_entry(entry: Entry) -> str:
     return msgspec.json.encode(entry).decode()
 
 
-def parse_audit(text: str, where: str) -> list[Entry]:
-    """Entries of an audit file; a last line that a power cut left unfinished is passed over. Raises `DeployError`."""
-    lines = [line for line in text.split("\n") if line.strip("\0 \r")]
+def parse_audit(text: str, device: str) -> list[Entry]:
+    """Entries of a device's audit; a line that a power cut left unfinished is told as ``unreadable``."""
     found: list[Entry] = []
-    for number, one in enumerate(lines):
+    for one in text.split("\n"):
+        if not one.strip("\0 \r"):
+            continue
         try:
             found.append(msgspec.json.decode(one, type=Entry))
-        except msgspec.DecodeError as error:
-            if number == len(lines) - 1:
-                break
-            raise DeployError(f"{where}: line {number + 1} of the audit cannot be read: {error}") from error
+        except msgspec.DecodeError:
+            found.append(Entry(time="", who="", what="unreadable", device=device, outcome="failed", detail=one[:200]))
     return found
 
 

@@ -51,7 +51,7 @@ class Change:
 def acquire_lock(layout: Layout, token: str, holder: str) -> Command:
     """Take the device's lock: a file linked into place whole. Who has it already has it still; else status `LOCKED`."""
     text = """
-lock=$1; mkdir -p "${lock%/*}"
+lock=$1; mkdir -p "${lock%/*}"; rm -f "$lock.$$"
 printf '%s\\n%s\\n' "$2" "$3" >"$lock.$$"
 trap 'rm -f "$lock.$$"' EXIT
 if ! ln "$lock.$$" "$lock" 2>/dev/null; then

@@ -119,8 +119,9 @@ def test_devices_that_die_at_random_points_end_in_the_state_that_status_says(sim
         if not simulated.devices[name].up:
             simulated.devices[name].boot()
     with site.journal.held():
+        tries = []
         for _ in range(3):
-            catch_up(site, shipment, site.fleet.device)
+            tries.append(catch_up(site, shipment, site.fleet.device))
             if not pending(site, site.fleet.device):
                 break
     rows = status(site, site.fleet.device)
@@ -131,7 +132,7 @@ def test_devices_that_die_at_random_points_end_in_the_state_that_status_says(sim
         in_failed_wave = report.problem and any(row.device == each.device for each in last_wave.outcomes)
         untouched = report.problem and outcome.state in ("not-reached", "pending", "blocked")
         expected = served.id if in_failed_wave or untouched else shipment.id
-        assert (row.state, row.release) == ("ok", expected), (row, outcome, report.problem)
+        assert (row.state, row.release) == ("ok", expected), f"{row}\n{outcome}\n{report.problem}\n{tries}"
         told = [entry for entry in audits(simulated, row.device) if entry.release == expected]
         assert any(entry.what in ("promote", "swap", "roll back") and entry.outcome == "done" for entry in told), row
     if not report.problem:
