@@ -26,6 +26,7 @@ COMMANDS = {
     "produce": "produce",
     "replay": "replay",
     "state": "state",
+    "deploy": "deploy",
     "doctor": "doctor",
 }
 """Command name to its module under ``edge_rnn.cli``; its ``command`` is the function, or its ``app`` has several."""

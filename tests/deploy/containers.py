@@ -21,7 +21,7 @@ from tests.kafka.broker import free_port
 
 PROGRAMS = [
     *("podman", "runc", "crun", "skopeo", "mmdebstrap", "docker-registry", "openssh-client", "openssl", "sudo"),
-    *("qemu-user-static", "busybox-static", "file", "prometheus"),
+    *("busybox-static", "file", "prometheus"),
 ]
 BASE_PACKAGES = [
     *("base-files", "base-passwd", "netbase", "tzdata", "ca-certificates", "dash", "coreutils", "libc6", "python3"),
@@ -63,10 +63,30 @@ def missing() -> str | None:
     for program in ("podman", "skopeo", "docker-registry", "ssh"):
         if shutil.which(program) is None:
             return f"{program} is not installed; run make containers"
+    for program in (QEMU, QUADLET):
+        if not program.exists():
+            return f"there is no {program}; run make containers"
     for image in (f"{BASE}:amd64", f"{BASE}:arm64", DEVICE):
         if subprocess.run(["podman", "image", "exists", image], check=False).returncode:
             return f"there is no image {image}; run make containers"
     return None
+
+
+CACHE = Path(os.environ.get("EDGE_RNN_CONTAINER_CACHE", Path(__file__).parents[2] / ".cache" / "containers"))
+QEMU = CACHE / "usr/bin/qemu-aarch64"
+QUADLET = CACHE / "usr/libexec/podman/quadlet"
+"""Two programs of Debian 13: qemu 7.2 of Debian 12 cannot load ONNX Runtime for arm64, and podman 4.3 has no quadlets."""
+
+
+def fetch_newer() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "trixie.tar"
+        call(
+            *("mmdebstrap", "--quiet", "--variant=extract", "--include=qemu-user,podman", "trixie", archive),
+            mirror().replace("bookworm", "trixie"),
+        )
+        CACHE.mkdir(parents=True, exist_ok=True)
+        call("tar", "-C", CACHE, "-xf", archive, "./usr/bin/qemu-aarch64", "./usr/libexec/podman/quadlet")
 
 
 def mirror() -> str:
@@ -118,6 +138,9 @@ def main() -> int:
             *("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PROGRAMS),
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         )
+    if not QEMU.exists() or not QUADLET.exists():
+        print(f"fetching {QEMU.name} and {QUADLET.name} of Debian 13", flush=True)
+        fetch_newer()
     for arch in ("amd64", "arm64"):
         if subprocess.run(["podman", "image", "exists", f"{BASE}:{arch}"], check=False).returncode:
             print(f"making {BASE}:{arch}", flush=True)

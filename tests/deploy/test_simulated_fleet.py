@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,8 +52,14 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFle
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
     """Something that listens: preflights connect to it."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+    class Accepts(socketserver.BaseRequestHandler):
+        """Takes a connection and ends it."""
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Accepts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture
