@@ -27,7 +27,9 @@ from edge_rnn.contract.units import parse_duration
 
 Arch = Literal["amd64", "arm64"]
 Accelerator = Literal["cpu", "cuda", "jetson"]
-Strategy = Literal["shadow", "replace"]
+Strategy = Literal["promote", "swap", "replace"]
+"""``promote``: a shadow is compared and takes over itself. ``swap``: a shadow is compared, then the daemon in place
+is stopped and the new one started. ``replace``: the same without a shadow."""
 Engine = Literal["auto", "podman", "docker"]
 
 
@@ -143,7 +145,7 @@ class Gates(_Table, frozen=True):
 class RolloutPolicy(_Table, frozen=True):
     """How a release travels through the fleet."""
 
-    strategy: Strategy = "shadow"
+    strategy: Strategy = "promote"
     canary: str = "5%"
     waves: tuple[str, ...] = ("25%", "100%")
     """Sizes of the waves after the canary, of all devices, each with those before."""

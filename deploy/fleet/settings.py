@@ -36,6 +36,7 @@ def resolver(folder: Path, environment: Mapping[str, str] = os.environ) -> Resol
 def run_settings(app: App, device: Device, port: int, secrets: Mapping[str, str] = {}) -> dict[str, Any]:
     """The daemon's settings on this device; ``secrets`` are values by dotted place.
 
+    Devices with an input topic of their own are groups of their own; else all are members of one.
     A dot within a key of ``[kafka]`` is part of the key, as Kafka's own names have dots.
     """
     run = merge(app.run, device.run)
@@ -43,7 +44,7 @@ def run_settings(app: App, device: Device, port: int, secrets: Mapping[str, str]
     for field, topic in (("input", device.input), ("output", device.output)):
         if topic is not None:
             run[field] = topic
-    run.setdefault("group", app.name)
+    run.setdefault("group", app.name if device.input is None else f"{app.name}-{device.name}")
     run.setdefault("log-format", "json")
     run.setdefault("on-new-model", "warmup=10m")
     run |= {"instance": device.name, "state-dir": STATE, "http": f"{app.metrics_host}:{port}"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import yaml
 
 from deploy.fleet.inventory import Fleet
-from deploy.fleet.settings import to_toml
+from deploy.fleet.settings import STATE, to_toml
 from deploy.release.release import Release
 from deploy.remote.layout import CONTAINER_USER
 from deploy.remote.units import SERVES, health_command
-from deploy.render.settings import CONFIG, STATE, STOP_S, image_of, settings_of
+from deploy.render.settings import CONFIG, STOP_S, image_of, settings_of
 
 
 def compose(fleet: Fleet, release: Release) -> str:

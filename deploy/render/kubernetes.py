@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from deploy.fleet.inventory import Fleet
-from deploy.fleet.settings import to_toml
+from deploy.fleet.settings import STATE, to_toml
 from deploy.release.release import Release
 from deploy.remote.layout import CONTAINER_USER
 from deploy.remote.units import SERVES
-from deploy.render.settings import CONFIG, STATE, STOP_S, brokers, image_of, settings_of
+from deploy.render.settings import CONFIG, STOP_S, brokers, image_of, settings_of
 
 LAG = 1000
 """Records that a member may be behind before another one is started."""

@@ -59,17 +59,18 @@ class DeviceUpdate:
         return self._steps.look()
 
     def _move(self, slot: Slot) -> None:
-        """Shadow and promote; or stop and start, where nothing serves yet or the policy says so."""
-        if self._first or self.site.fleet.rollout.strategy == "replace" or self._embedded:
-            self._say("starting" if self._first else "swapping")
-            self._moved = True
-            self._steps.swap(slot, self.shipment.id, first=self._first)
-        else:
+        """As the policy says; where nothing serves yet, or the broker is in a file, there is nothing to shadow."""
+        strategy = "replace" if self._first or self._embedded else self.site.fleet.rollout.strategy
+        if strategy != "replace":
             self._say("shadowing")
             self._steps.shadow(slot, self.shipment.id)
+        self._moved = True
+        if strategy == "promote":
             self._say("promoting")
-            self._moved = True
             self._steps.promote(slot, self.shipment.id)
+        else:
+            self._say("starting" if self._first else "swapping")
+            self._steps.swap(slot, self.shipment.id, first=self._first)
         self._steps.wait_ready(slot)
 
     @property

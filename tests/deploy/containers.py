@@ -9,14 +9,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.daemon.processes import wait_for
 from tests.kafka.broker import free_port
 
 PROGRAMS = [
@@ -63,7 +66,7 @@ def missing() -> str | None:
     for program in ("podman", "skopeo", "docker-registry", "ssh"):
         if shutil.which(program) is None:
             return f"{program} is not installed; run make containers"
-    for program in (QEMU, QUADLET):
+    for program in (QEMU, QUADLET, *SCHEMAS):
         if not program.exists():
             return f"there is no {program}; run make containers"
     for image in (f"{BASE}:amd64", f"{BASE}:arm64", DEVICE):
@@ -87,6 +90,24 @@ def fetch_newer() -> None:
         )
         CACHE.mkdir(parents=True, exist_ok=True)
         call("tar", "-C", CACHE, "-xf", archive, "./usr/bin/qemu-aarch64", "./usr/libexec/podman/quadlet")
+
+
+SCHEMAS = {
+    CACHE / "compose-spec.json": ("github.com/compose-spec/compose-go/v2@v2.4.7", "schema/compose-spec.json"),
+    CACHE / "scaledobjects.yaml": (
+        "github.com/kedacore/keda/v2@v2.16.0",
+        "config/crd/bases/keda.sh_scaledobjects.yaml",
+    ),
+}
+"""What validates rendered manifests, out of the Go modules of Compose and of KEDA themselves."""
+
+
+def fetch_schemas() -> None:
+    for path, (module, place) in SCHEMAS.items():
+        if not path.exists():
+            found = json.loads(call("go", "mod", "download", "-json", module, cwd="/"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(found["Dir"]) / place, path)
 
 
 def mirror() -> str:
@@ -138,6 +159,7 @@ def main() -> int:
             *("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PROGRAMS),
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         )
+    fetch_schemas()
     if not QEMU.exists() or not QUADLET.exists():
         print(f"fetching {QEMU.name} and {QUADLET.name} of Debian 13", flush=True)
         fetch_newer()
@@ -172,6 +194,12 @@ class Registry:
         self.log = folder / "registry.log"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
+        wait_for(self._answers, f"the registry: {self.log.read_text()[-500:]}", deadline_s=30)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
     @property
     def repository(self) -> str:

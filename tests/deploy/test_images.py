@@ -104,7 +104,7 @@ def test_image_for_arm64_verifies_its_bundle_under_emulation(built):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["verdict"] == "passed"
-    assert "aarch64" in report["gates"]["bits"]["engine"]
+    assert "aarch64" in json.dumps(report["gates"])
 
 
 def test_image_sets_no_telemetry_and_names_base_bundle_lock_and_revision(engine, built, bundle):
@@ -233,7 +233,7 @@ def test_daemon_in_the_container_is_ready_soon(built, tmp_path):
             log = []
             for line in process.stderr:
                 log.append(line)
-                if '"serving' in line or '"assigned' in line:
+                if "partition ready" in line:
                     break
             seconds.append(time.monotonic() - began)
             assert process.poll() is None, log

@@ -43,10 +43,11 @@ def command(
     if target not in TARGETS:
         raise UsageError(f"--target is {target!r}, expected {', '.join(TARGETS)}")
     arches: list[Arch] = []
+    known: dict[str, Arch] = {name: name for name in get_args(Arch)}
     for one in arch.split(","):
-        if one.strip() not in get_args(Arch):
+        if one.strip() not in known:
             raise UsageError(f"--arch is {one!r}, expected {' or '.join(get_args(Arch))}")
-        arches.append(one.strip())
+        arches.append(known[one.strip()])
     for path in wheel or []:
         if not path.is_file():
             raise UsageError(f"--wheel {path} is no file")

@@ -25,22 +25,26 @@ def command(
     """
     from deploy.fleet.inventory import load_inventory
     from deploy.release.release import load_release
-    from deploy.render import compose, grafana, kubernetes, prometheus, systemd
+    from deploy.render.compose import compose
+    from deploy.render.grafana import dashboard
+    from deploy.render.kubernetes import manifests
+    from deploy.render.prometheus import alerts
+    from deploy.render.systemd import units
 
     if what not in KINDS:
         raise UsageError(f"render {what!r} is unknown, expected {', '.join(KINDS)}")
     if what == "grafana":
-        print(grafana.dashboard(), end="")
+        print(dashboard(), end="")
         return
     if what == "prometheus":
-        print(prometheus.alerts(), end="")
+        print(alerts(), end="")
         return
     if release is None:
         raise UsageError(f"render {what} needs a release; give what edge-rnn deploy push wrote")
     inventory, found = load_inventory(fleet), load_release(release)[0]
     if what == "kubernetes":
-        print(kubernetes.manifests(inventory, found, replicas), end="")
+        print(manifests(inventory, found, replicas), end="")
     elif what == "compose":
-        print(compose.compose(inventory, found), end="")
+        print(compose(inventory, found), end="")
     else:
-        print(systemd.units(inventory, found), end="")
+        print(units(inventory, found), end="")
