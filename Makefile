@@ -14,7 +14,7 @@ OUT ?= demo-out
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka lock clean
+.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka containers fleet lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -42,6 +42,13 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -m "not chaos" -n 2 --dist loadfile
+
+containers: $(STAMP) ## What tests of images and devices stand on: podman, a registry, root file systems (root, Debian)
+	@echo "== containers"
+	@$(BIN)/python -m tests.deploy.containers
+
+fleet: $(STAMP) kafka containers ## Images, devices, a fleet of fifty killed at random points, twenty seeds (about 20 minutes)
+	@EDGE_RNN_FLEET_SEEDS=20 $(BIN)/python -m pytest -q -s tests/deploy
 
 test-fast: $(STAMP) ## Tests that need no broker
 	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"
@@ -72,6 +79,10 @@ bench: $(STAMP) kafka ## Throughput on Kafka beside peer loops, in one run
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
+		--extra cpu --extra fast -o deploy/images/locks/cpu.lock pyproject.toml
+	@echo 'onnxruntime-gpu[cuda,cudnn]>=1.20' | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --no-header --generate-hashes --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
 
 clean: ## Remove what was built, not the environment
 	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -92,6 +92,8 @@ class Device(_Table, frozen=True):
     root: str = "/var/lib/edge-rnn"
     engine: Engine = "auto"
     pull: Literal["registry", "ssh"] = "registry"
+    metrics_port: int | None = None
+    """In place of the application's."""
 
 
 class Gates(_Table, frozen=True):
@@ -274,6 +276,8 @@ def check_device(device: Device, app: App, where: str) -> None:
     check_field(device.root, PATH, f"{at} root")
     _check_run(device.run, f"{at} run")
     _check_secrets(device.secrets, f"{at} secrets")
+    if device.metrics_port is not None and not 1 <= device.metrics_port <= 65534:
+        raise UsageError(f"{at} metrics-port is {device.metrics_port}, expected 1 to 65534")
     if device.pull == "registry" and app.repository is None:
         raise UsageError(f"{at} pulls from a registry, but app.repository is not given; give it or pull = 'ssh'")
 

@@ -81,7 +81,7 @@ def container_options(service: Service) -> list[str]:
     options = [
         *("--network", "host", "--user", user, "--read-only", "--cap-drop", "ALL"),
         *("--security-opt", "no-new-privileges", "--tmpfs", "/tmp:rw,size=64m", "--memory", service.memory),
-        *("--log-driver", "journald", "--stop-timeout", str(STOP_S)),
+        *("--log-driver", "none", "--stop-timeout", str(STOP_S)),
         *("--health-cmd", health_command(service.port), "--health-interval", "30s", "--health-start-period", "60s"),
     ]
     options += [word for mount in mounts(service) for word in ("--volume", mount)]
@@ -175,7 +175,7 @@ def quadlet_text(service: Service) -> str:
         "ReadOnly=true",
         "DropCapability=all",
         "NoNewPrivileges=true",
-        "LogDriver=journald",
+        "LogDriver=passthrough",
         f"HealthCmd={health_command(service.port)}",
         "HealthInterval=30s",
         "HealthStartPeriod=60s",

@@ -86,9 +86,9 @@ class Site:
         """Where things lie on a device."""
         return Layout(self.app.name, device.root)
 
-    def port(self, slot: Slot) -> int:
+    def port(self, device: Device, slot: Slot) -> int:
         """The HTTP port of a slot's daemon."""
-        return self.app.metrics_port + (slot == "b")
+        return (device.metrics_port or self.app.metrics_port) + (slot == "b")
 
     def change(self, device: Device, release: str = "", detail: str = "") -> Change:
         """A change on this device, told in its audit as ours."""

@@ -56,7 +56,7 @@ class Steps:
     def look(self) -> Observed:
         """What runs there now."""
         layout = self.site.layout(self.device)
-        return read_observed(self._do(looking.look(layout, self.engine, self.site.port("a"))).text)
+        return read_observed(self._do(looking.look(layout, self.engine, self.site.port(self.device, "a"))).text)
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,9 @@ class Steps:
 
     def _configurations(self, slot: Slot) -> list[tuple[str, bytes]]:
         app, device = self.site.app, self.device
-        settings = run_settings(app, device, self.site.port(slot), secret_values(app, device, self.site.resolve))
+        settings = run_settings(
+            app, device, self.site.port(self.device, slot), secret_values(app, device, self.site.resolve)
+        )
         shadow = shadow_settings(settings, self.site.fleet.gates.tolerance)
         return [(SERVES, to_toml(settings).encode()), (SHADOWS, to_toml(shadow).encode())]
 
@@ -153,7 +155,7 @@ class Steps:
             slot=slot,
             image=image,
             engine="docker" if self.engine == "docker" else "podman",
-            port=self.site.port(slot),
+            port=self.site.port(self.device, slot),
             memory=self.site.app.memory,
             bundle=bundle,
             signed=shipment.key_pem is not None,
@@ -196,7 +198,7 @@ class Steps:
 
     def promote(self, slot: Slot, release: str) -> None:
         """The shadow becomes the daemon."""
-        self._do(traffic.promote(self._change(release), self.engine, slot, self.site.port(slot)))
+        self._do(traffic.promote(self._change(release), self.engine, slot, self.site.port(self.device, slot)))
 
     def swap(self, slot: Slot, release: str, *, first: bool) -> None:
         """Stop the daemon in place, if any, and start the other slot."""
@@ -235,7 +237,9 @@ class Steps:
 
     def _ask(self, slot: Slot, path: str) -> Result:
         container = self.site.layout(self.device).unit(slot)
-        return self.site.executor.run(self.device, looking.ask(self.engine, container, self.site.port(slot), path))
+        return self.site.executor.run(
+            self.device, looking.ask(self.engine, container, self.site.port(self.device, slot), path)
+        )
 
     def _wait_answer(self, slot: Slot, path: str, within_s: float) -> str:
         """The body of the first answer with status 200. Raises `GateFailed`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+DEPLOY = [f"deploy {name}" for name in ("build", "push", "up", "status", "pending", "rollback", "logs", "audit", "exec")]
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- docs: (run|kafka) -->\n```sh\n(.*?)```", re.DOTALL)
 """A block to run; ``kafka``: on a real broker in place of localhost:9092."""
@@ -60,7 +61,7 @@ def test_pages_named_in_the_readme_exist():
 def test_every_flag_named_in_the_docs_is_one_of_the_command():
     known = ""
     names = ["run", "export", "train", "replay", "produce", "verify", "inspect", "doctor", "demo"]
-    for name in [*names, "state list", "state show", "state drop"]:
+    for name in [*names, "state list", "state show", "state drop", *DEPLOY]:
         help_ = [sys.executable, "-m", "edge_rnn.cli", *name.split(), "--help"]
         known += subprocess.run(
             help_, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
