@@ -27,7 +27,7 @@ from deploy.images.stage import (
     stage_code,
     stage_packages,
 )
-from deploy.images.targets import TARGETS, Arch, Target
+from deploy.images.targets import SITE, TARGETS, Arch, Target
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import BuildFailed, UsageError
 from edge_rnn.contract.fingerprint import state_fingerprint
@@ -150,6 +150,7 @@ def _build_one(engine: Engine, bundle: Bundle, wanted: Wanted, plan: Plan, base:
         context.mkdir()
         site, code = context / "site", context / "code"
         stage_packages(plan.target, plan.arch, plan.python, wanted.wheels, site)
+        _check_libraries(plan, site)
         stage_code(code)
         if plan.with_bundle:
             stage_bundle(bundle, context / "bundle")
@@ -181,6 +182,14 @@ def _build_one(engine: Engine, bundle: Bundle, wanted: Wanted, plan: Plan, base:
         parts=parts,
         notes=tuple(notes),
     )
+
+
+def _check_libraries(plan: Plan, site: Path) -> None:
+    """Raise `BuildFailed` where ``LD_LIBRARY_PATH`` names a directory of the packages that holds no library."""
+    for path in plan.target.library_path(plan.cuda_major).split(":"):
+        inside = path.removeprefix(f"{SITE}/")
+        if path and inside != path and not list((site / inside).glob("*.so*")):
+            raise BuildFailed(f"the plan for {plan.target.name} names {path}, but the packages put no library there")
 
 
 def _call_engine(engine: Engine, context: Path, plan: Plan, tag: str, id_file: Path) -> str:

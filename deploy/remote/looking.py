@@ -58,6 +58,7 @@ while [ $# -gt 0 ]; do
   echo "slot.$slot.image=$(cat "$base/slots/$slot/image" 2>/dev/null || true)"
   echo "slot.$slot.unit=$(systemctl is-active "$unit.service" 2>/dev/null || true)"
   if [ -e "$marker" ]; then echo "slot.$slot.shadow=yes"; fi
+  if [ -e "$base/slots/$slot/served" ]; then echo "slot.$slot.served=yes"; fi
   if [ "$(readlink "$active" 2>/dev/null)" = "slots/$slot" ]; then
     answer=$("$engine" exec "$unit" python3 -m {HEALTH_PROGRAM} GET $((port + n)) /readyz 2>/dev/null | head -n 1) || true
     echo "ready=${{answer:-none}}"

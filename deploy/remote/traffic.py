@@ -10,8 +10,10 @@ from deploy.remote.command import Command
 from deploy.remote.layout import SLOTS, Slot, other
 from deploy.remote.units import CONFIG, HEALTH_PROGRAM, SHADOWS
 
-FLIP = 'ln -sfn "slots/$new" "$active.new"; mv -fT "$active.new" "$active"; sync'
-"""Makes ``$new`` the slot that serves, also after a power cut."""
+FLIP = (
+    'ln -sfn "slots/$new" "$active.new"; mv -fT "$active.new" "$active"; sync; touch "${active%/*}/slots/$new/served"'
+)
+"""Makes ``$new`` the slot that serves, also after a power cut; ``served`` says that a roll-back may go there."""
 
 START_SHADOW = """
 unit=$1 marker=$2 setting=$3
@@ -34,8 +36,8 @@ fi
 """
 
 SWAP = f"""
-active=$1 new=$2 new_unit=$3 old_unit=$4 marker=$5
-rm -f "$marker"
+active=$1 new=$2 new_unit=$3 old_unit=$4 marker=$5 left=$6
+rm -f "$marker"; if [ -n "$left" ]; then rm -f "${{active%/*}}/slots/$left/served"; fi
 if [ -n "$old_unit" ]; then systemctl stop "$old_unit"; fi
 {FLIP}
 systemctl restart "$new_unit"
@@ -69,17 +71,24 @@ def promote(change: Change, engine: str, slot: Slot, port: int) -> Command:
     return change.script("promote", PROMOTE, *values, timeout_s=180.0)
 
 
-def swap(change: Change, slot: Slot, *, first: bool, what: str = "swap") -> Command:
-    """Stop the slot that serves, if there is one, and start the other as the one that serves."""
+def swap(change: Change, slot: Slot, *, first: bool, back: bool = False) -> Command:
+    """Stop the slot that serves, if there is one, and start the other; ``back``: nothing goes to the one left."""
     layout = change.layout
     old_unit = "" if first else f"{layout.unit(other(slot))}.service"
-    values = (layout.active, slot, f"{layout.unit(slot)}.service", old_unit, layout.marker(slot))
-    return change.script(what, SWAP, *values, timeout_s=180.0)
+    values = (
+        layout.active,
+        slot,
+        f"{layout.unit(slot)}.service",
+        old_unit,
+        layout.marker(slot),
+        other(slot) if back else "",
+    )
+    return change.script("roll back" if back else "swap", SWAP, *values, timeout_s=180.0)
 
 
 def go_back(change: Change, slot: Slot) -> Command:
     """Let the slot serve that served before; its snapshots still stand."""
-    return swap(change, slot, first=False, what="roll back")
+    return swap(change, slot, first=False, back=True)
 
 
 def settle(change: Change) -> Command:

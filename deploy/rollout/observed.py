@@ -10,12 +10,14 @@ from deploy.remote.layout import SLOTS, Slot, other
 
 @dataclass(frozen=True)
 class SlotState:
-    """One slot. ``unit``: what systemd says of its service; ``shadow``: it was started as one."""
+    """One slot. ``unit``: what systemd says of its service; ``shadow``: it was started as one; ``served``: it has
+    served, and was not left for being bad."""
 
     release: str = ""
     image: str = ""
     unit: str = ""
     shadow: bool = False
+    served: bool = False
 
     @property
     def running(self) -> bool:
@@ -46,8 +48,10 @@ class Observed:
 
     @property
     def before(self) -> str:
-        """The release that the other slot holds: where a roll-back goes."""
-        return "" if self.active is None else self.slots[other(self.active)].release
+        """The release that served before and is still there: where a roll-back goes."""
+        if self.active is None or not self.slots[other(self.active)].served:
+            return ""
+        return self.slots[other(self.active)].release
 
     @property
     def free_slot(self) -> Slot:
@@ -70,6 +74,7 @@ def read_observed(text: str) -> Observed:
             image=facts.get(f"slot.{slot}.image", ""),
             unit=facts.get(f"slot.{slot}.unit", ""),
             shadow=facts.get(f"slot.{slot}.shadow") == "yes",
+            served=facts.get(f"slot.{slot}.served") == "yes",
         )
     name = facts.get("active", "").removeprefix("slots/")
     active: Slot | None = "a" if name == "a" else "b" if name == "b" else None

@@ -213,7 +213,9 @@ class Steps:
         """One look at a daemon that took over; ``last``: also at its lag and its times. Raises `GateFailed`."""
         result = self._ask(slot, "/readyz")
         if result.status:
-            raise GateFailed(f"{self.device.name}: the daemon that took over is not ready any more: {result.reason}")
+            raise GateFailed(
+                f"{self.device.name}: the daemon that took over is not ready any more: {self._why(result)}"
+            )
         measured = self._measure(slot)
         if last and measured is not None:
             problems = judge_daemon(self.site.fleet.gates, measured, self.before)
@@ -250,8 +252,16 @@ class Steps:
             if not result.status:
                 return result.text.partition("\n")[2]
             if clock.now() >= deadline:
-                raise GateFailed(f"{self.device.name}: no {path} of slot {slot} within {within_s:g} s: {result.reason}")
+                raise GateFailed(
+                    f"{self.device.name}: no {path} of slot {slot} within {within_s:g} s: {self._why(result)}"
+                )
             clock.sleep(self.site.poll_s)
+
+    def _why(self, result: Result) -> str:
+        """What the daemon said last of a failure, else how the question ended."""
+        logs = self.site.executor.run(self.device, looking.read_logs(self.site.layout(self.device), 60, "-5min")).text
+        said = [line for line in logs.splitlines() if line.startswith("edge-rnn: ")]
+        return f"{result.reason}; the daemon said: {said[-1].removeprefix('edge-rnn: ')}" if said else result.reason
 
     def _measure(self, slot: Slot) -> Measured | None:
         result = self._ask(slot, "/metrics")

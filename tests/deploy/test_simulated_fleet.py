@@ -166,6 +166,7 @@ def test_model_that_disagrees_in_the_shadow_is_never_promoted(simulated, site, s
     assert "labels are equal in 40.0%" in report.problem
     assert all(not outcome.moved for outcome in report.outcomes.values())
     rows = status(site, site.fleet.device)
+    assert shipment.id not in {row.before for row in rows}, "a roll-back would go to what never served"
     agree(simulated, rows)
     assert {(row.state, row.release) for row in rows} == {("ok", served.id)}
 
