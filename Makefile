@@ -10,24 +10,32 @@ LOCK := requirements.lock
 STAMP := $(VENV)/.ready
 KAFKA_CACHE ?= .cache/kafka
 OUT ?= demo-out
+BENCH_OUT ?= bench-out
+QUIX := .cache/quix/.ready
+NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*.py)
 
 export ORT_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv demo demo-kafka test test-fast lint types contracts check wheel bench chaos soak kafka containers fleet lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka recipes containers fleet lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
 venv: $(STAMP) ## Create .venv and install the locked dependencies and this project
 
-$(STAMP): $(LOCK) pyproject.toml
+$(STAMP): $(LOCK) pyproject.toml $(NATIVE)
 	@echo "== creating $(VENV) with the locked dependencies (about 5 GB: torch brings CUDA's libraries)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(UV) pip sync --quiet $(LOCK)
 	@$(UV) pip install --quiet --no-deps --editable .
+	@if command -v cc >/dev/null; then $(UV) pip install --quiet --no-deps ./runtime/native; \
+	else echo "== no C compiler: --client confluent does without its native part, and is slower"; fi
 	@touch $@
+
+native: $(STAMP) ## Build the optional native wheel of --client confluent (a C compiler); dist/
+	@$(UV) build --quiet --wheel --out-dir dist runtime/native
 
 demo: $(STAMP) ## Train, export, verify, stream, kill, recover; ends with a page to look at (OUT=demo-out)
 	@$(BIN)/edge-rnn demo --out $(OUT)
@@ -73,16 +81,34 @@ check: lint types contracts ## All that reads the code without running it
 wheel: $(STAMP) ## Build the wheel into dist/
 	@rm -rf dist build && $(UV) build --quiet --wheel --out-dir dist .
 
-bench: $(STAMP) kafka ## Throughput on Kafka beside peer loops, in one run
-	@$(BIN)/python -m tests.benchmarks.throughput --json bench-out/throughput.json
+bench: $(STAMP) kafka $(QUIX) ## Every ratio beside the peers, in one run (about 25 minutes; Java, Maven); bench-out/
+	@echo "== about 25 minutes; leave the machine alone meanwhile"
+	@$(BIN)/python -m tests.benchmarks --out $(BENCH_OUT)
+
+bench-quick: $(STAMP) kafka ## The same on ratios that a regression would show, under generous thresholds (a minute)
+	@$(BIN)/python -m tests.benchmarks --quick --out $(BENCH_OUT)-quick
+
+bench-docs: $(STAMP) ## Write the tables of docs/performance.md and docs/scale.md from the last report of make bench
+	@$(BIN)/python -m tests.benchmarks.report $(BENCH_OUT)/report.json docs/performance.md
+	@$(BIN)/python -m tests.benchmarks.scale $(BENCH_OUT)/report.json docs/scale.md
+
+$(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
+	@echo "== Quix Streams in an environment of its own"
+	@$(UV) venv --quiet --clear --python $(BIN)/python .cache/quix
+	@$(UV) pip sync --quiet --python .cache/quix/bin/python tests/benchmarks/peers/quix.lock
+	@touch $@
+
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about half an hour)
+	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
+	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 -o tests/benchmarks/peers/quix.lock tests/benchmarks/peers/quix.in
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
 		--extra cpu --extra fast -o deploy/images/locks/cpu.lock pyproject.toml
 	@echo 'onnxruntime-gpu[cuda,cudnn]>=1.20' | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 		--no-annotate --no-header --generate-hashes --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
 
 clean: ## Remove what was built, not the environment
-	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out bench-out-quick chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -29,9 +30,11 @@ from edge_rnn.contract.stability import sweep_bits
 from edge_rnn.contract.stepgraph import Step, StepGraph
 from edge_rnn.contract.trial import Record, Subject, split_at
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from edge_rnn.models import EncoderDecoder, SequenceModel
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
+from exporters.prompt import PROMPT_GRAPH, lift_prompt
 from exporters.reference import measure_rounding, record_module
 from exporters.source import Source
 
@@ -68,7 +71,13 @@ def export_bundle(
     lifted = lift(module, specs, name)
     golden, report = prove(module, lifted, name, tolerance=tolerance, progress=progress)
     manifest = _manifest(lifted, name, origin=source.origin, gates=report)
-    return write_bundle(path, manifest, {GRAPH: lifted.graph, GOLDEN: encode_golden(manifest, golden)})
+    files = {GRAPH: lifted.graph, GOLDEN: encode_golden(manifest, golden)}
+    if isinstance(module, SequenceModel):
+        manifest = msgspec.structs.replace(manifest, generation=module.generation)
+    if isinstance(module, EncoderDecoder):
+        prompt, files[PROMPT_GRAPH] = lift_prompt(module, manifest, tolerance=tolerance)
+        manifest = msgspec.structs.replace(manifest, prompt=prompt)
+    return write_bundle(path, manifest, files)
 
 
 def prove(

@@ -46,12 +46,20 @@ def infer_input(module: nn.Module) -> InputSpec:
     Raises `UsageError` asking for ``--input`` where the module does not say them.
     """
     if isinstance(module, SequenceModel):
-        width = module.scaler.mean.shape[0]
+        if module.scaler is None:
+            return token_input("token", module.features, module.vocabulary)
+        width = module.input_width
         axes, features = ("time", "batch"), module.features
     else:
         width, features = _first_width(module), None
         axes = _axis_order(module)
     return InputSpec(name="x", dtype="float32", shape=(*axes, width), axes=(*axes, "feature"), features=features)
+
+
+def token_input(name: str, features: tuple[str, ...] | None, vocabulary: tuple[str, ...] | None) -> InputSpec:
+    """A stream of tokens, one whole number a step."""
+    axes = ("time", "batch")
+    return InputSpec(name=name, dtype="int64", shape=axes, axes=axes, features=features, vocabulary=vocabulary)
 
 
 def vocabulary_of(module: nn.Module) -> int:
@@ -68,9 +76,12 @@ def sample_input(spec: InputSpec, module: nn.Module, steps: int, batch: int, rng
     """
     shape = (steps, batch, *spec.row_shape)
     if np.issubdtype(np.dtype(spec.dtype), np.integer):
-        return rng.integers(0, vocabulary_of(module), shape).astype(spec.dtype)
+        size = vocabulary_of(module) if spec.vocabulary is None else len(spec.vocabulary)
+        return rng.integers(0, size, shape).astype(spec.dtype)
     value = rng.standard_normal(shape)
-    if isinstance(module, SequenceModel):
+    if isinstance(module, SequenceModel) and module.log_mel is not None:
+        value = 0.1 * value  # samples of sound lie in [-1, 1]
+    elif isinstance(module, SequenceModel) and module.scaler is not None:
         value = value * module.scaler.std.numpy() + module.scaler.mean.numpy()
     return value.astype(spec.dtype)
 

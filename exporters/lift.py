@@ -10,7 +10,7 @@ from torch import nn
 from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.signature import InputSpec, OutputKind, OutputSpec
 from edge_rnn.models import ElmanSigmoid, JordanLayer, SequenceModel
-from exporters.emit import elman, gated, jordan, pointwise, sequence_model  # noqa: F401  (each registers emitters)
+from exporters.emit import elman, gated, jordan, pointwise, sequence_model, watcher  # noqa: F401  (each registers emitters)
 from exporters.emit.registry import Emission, StateOf, Value, emit, is_emitted
 from exporters.emit.traced import emit_traced
 

@@ -53,7 +53,7 @@ def stage_code(to: Path) -> None:
     """Our packages as they run here, and enough of the distribution's metadata to know its version."""
     home = Path(edge_rnn.__file__).resolve().parent.parent
     for name in OURS:
-        shutil.copytree(home / name, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(home / name, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "native"))
     distribution = importlib.metadata.distribution(DISTRIBUTION)
     info = to / f"edge_rnn-{distribution.version}.dist-info"
     info.mkdir()

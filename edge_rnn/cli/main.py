@@ -25,8 +25,10 @@ COMMANDS = {
     "run": "run",
     "produce": "produce",
     "replay": "replay",
+    "generate": "generate",
     "state": "state",
     "deploy": "deploy",
+    "bench": "bench",
     "doctor": "doctor",
 }
 """Command name to its module under ``edge_rnn.cli``; its ``command`` is the function, or its ``app`` has several."""

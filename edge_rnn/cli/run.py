@@ -23,6 +23,9 @@ def command(
     ] = None,
     group: Annotated[Text, typer.Option(help="Consumer group  [the bundle's name]")] = None,
     client: Annotated[Text, typer.Option(help="kafka-python or confluent  [kafka-python]")] = None,
+    mode: Annotated[
+        Text, typer.Option(help="step: an output a record; generate: prompts in, a record a token out  [step]")
+    ] = None,
     codec: Annotated[Text, typer.Option(help="How input values are written: json or f32  [json]")] = None,
     output_codec: Annotated[Text, typer.Option(help="json or f32  [as the input]")] = None,
     dead_letter: Annotated[Text, typer.Option(help="Topic for records that cannot be used.")] = None,
@@ -54,6 +57,9 @@ def command(
     instance: Annotated[Text, typer.Option(help="Name of this member  [a UUID kept in --state-dir]")] = None,
     state_dir: Annotated[Text, typer.Option(help="Where the member's name is kept.")] = None,
     startup_timeout: Annotated[Text, typer.Option(help="How long the broker may take to answer  [20s]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each a member of the group; more cores for one topic  [1]")
+    ] = None,
     headers: Annotated[Text, typer.Option(help="Headers of outputs: none, model, origin or trace  [none]")] = None,
     null_key: Annotated[
         Text, typer.Option(help="A record without key: dead-letter, or the stream of its partition  [dead-letter]")
@@ -66,8 +72,11 @@ def command(
     on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
     on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
     max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
+    background_records: Annotated[
+        int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
+    ] = None,
     max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a model call  [1]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,
         typer.Option(
@@ -102,10 +111,17 @@ def command(
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
+    from runtime.daemon.workers import check_workers, run_workers
     from runtime.observe.logs import configure_logs
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
     configure_logs(settings.log_format, settings.log_level)
+    check_workers(settings)
+    if settings.workers > 1:
+        status = run_workers([sys.executable, "-m", "edge_rnn.cli", *sys.argv[1:]], settings)
+        if status:
+            raise typer.Exit(status)
+        return
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

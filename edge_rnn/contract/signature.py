@@ -58,9 +58,13 @@ class TensorSpec(_Spec, frozen=True):
 
 
 class InputSpec(TensorSpec, frozen=True):
-    """A streamed input. ``features`` names the entries of its last axis, where they have names."""
+    """A streamed input. ``features`` names the entries of its last axis, where they have names.
+
+    ``vocabulary`` names the whole numbers 0, 1, ... that an input of tokens takes.
+    """
 
     features: tuple[str, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
 
 
 class OutputSpec(TensorSpec, frozen=True):
@@ -151,6 +155,32 @@ class GateReport(_Spec, frozen=True):
     tolerance: float = 1e-6
 
 
+class GenerationSpec(_Spec, frozen=True):
+    """How a model whose output is the next token makes text.
+
+    ``unit`` says what a token of the vocabulary is: a character, or a word between spaces. ``begin``
+    comes first in a stream, or after a prompt graph; ``stop`` ends a reply; ``unknown`` stands for
+    what the vocabulary lacks. ``turns``: whether a prompt goes on from the turn before.
+    """
+
+    unit: Literal["character", "word"]
+    begin: str
+    stop: str | None = None
+    unknown: str | None = None
+    turns: Literal["continue", "fresh"] = "continue"
+
+
+class PromptSpec(_Spec, frozen=True):
+    """A second graph that takes the prompt alone and gives nothing but the step graph's states, by the same names.
+
+    ``parity`` is what its gate measured against the module.
+    """
+
+    graph: str
+    input: InputSpec
+    parity: GateFigure | None = None
+
+
 class Manifest(_Spec, frozen=True):
     """``manifest.json``: all that is needed to run the graph, and proof that the files are the ones meant.
 
@@ -168,6 +198,8 @@ class Manifest(_Spec, frozen=True):
     outputs: tuple[OutputSpec, ...]
     states: tuple[StateSpec, ...]
     constants: tuple[ConstantSpec, ...] = ()
+    generation: GenerationSpec | None = None
+    prompt: PromptSpec | None = None
     gates: GateReport | None = None
     source: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -242,6 +274,12 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     for spec in manifest.inputs:
         if spec.features is not None and len(spec.features) != spec.width:
             refuse(f"input {spec.name!r} names {len(spec.features)} features, its step has {spec.width}")
+    if manifest.generation is not None:
+        made = {*(manifest.outputs[0].labels or ("",)), manifest.generation.begin}
+        if strange := sorted(made - set(manifest.inputs[0].vocabulary or ())):
+            refuse(f"the model generates {strange[0]!r}, which its input's vocabulary lacks")
+    if manifest.prompt is not None and manifest.prompt.graph not in manifest.files:
+        refuse(f"the graph {manifest.prompt.graph!r} is not among the files")
     for out in manifest.outputs:
         if out.labels is not None and len(out.labels) != out.width:
             refuse(f"output {out.name!r} names {len(out.labels)} labels, its step has {out.width}")

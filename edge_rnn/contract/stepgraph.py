@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.ort import import_onnxruntime
-from edge_rnn.contract.signature import Manifest, TensorSpec
+from edge_rnn.contract.signature import Manifest, PromptSpec, TensorSpec
 
 Arrays = list[np.ndarray]
 
@@ -96,6 +97,11 @@ class StepGraph:
 def open_step_graph(bundle: Bundle, *, threads: int = 1) -> StepGraph:
     """Open the step graph of a bundle on the CPU. Raises `EngineError`."""
     return StepGraph(bundle.manifest, str(bundle.graph_path), threads=threads)
+
+
+def prompt_manifest(manifest: Manifest, prompt: PromptSpec) -> Manifest:
+    """The manifest by which `StepGraph` runs the prompt graph: its own input, no output, the same states."""
+    return msgspec.structs.replace(manifest, graph=prompt.graph, inputs=(prompt.input,), outputs=(), constants=())
 
 
 def first_states(bundle: Bundle, batch: int) -> Arrays:

@@ -12,7 +12,8 @@ from edge_rnn.demo.result import Made
 from edge_rnn.demo.settings import RECIPE, DemoSettings, shown, train_command
 from edge_rnn.recipes import find_recipe
 from edge_rnn.recipes.recipe import Recipe
-from edge_rnn.recipes.train import Outcome, train_run
+from edge_rnn.recipes.reporting import Outcome
+from edge_rnn.recipes.train import train_run
 from edge_rnn.training.progress import progress_for
 from edge_rnn.training.settings import override
 from exporters.export import export_bundle

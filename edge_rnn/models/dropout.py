@@ -1,4 +1,4 @@
-"""Dropout between recurrent layers that keeps one mask along time.
+"""Dropout between and inside recurrent layers that keeps one mask along time.
 
 Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural
 networks" (2016): a unit is dropped for the whole sequence, not for single steps.
@@ -6,8 +6,12 @@ networks" (2016): a unit is dropped for the whole sequence, not for single steps
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class LockedDropout(nn.Module):
@@ -29,3 +33,15 @@ class LockedDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+def with_inner_dropout(layer: nn.Module, p: float) -> Callable[..., Any]:
+    """``layer`` to be called once with units of its recurrent connection zeroed with probability ``p``, the rest scaled up.
+
+    The mask lies on the columns of the recurrent weights: ``float32[width]``.
+    """
+    if p == 0:
+        return layer
+    recurrent = {name: w for name, w in layer.named_parameters() if name.startswith(("weight_hh", "weight_yh"))}
+    masked = {name: w * (torch.rand(w.shape[1]) >= p) / (1 - p) for name, w in recurrent.items()}
+    return lambda *arguments: functional_call(layer, masked, arguments)

@@ -88,6 +88,7 @@ def save(
         raise UsageError(f"{path} cannot be written: {error.strerror}; give another output") from error
     try:
         for name, data in contents.items():
+            (draft / name).parent.mkdir(exist_ok=True)
             (draft / name).write_bytes(data)
         draft.chmod(0o755)
         if path.exists():

@@ -10,11 +10,31 @@ from edge_rnn.contract.errors import UsageError
 if TYPE_CHECKING:
     from edge_rnn.recipes.recipe import Recipe
 
-RECIPES = {"activity": "edge_rnn.recipes.activity", "weather": "edge_rnn.recipes.weather"}
-"""Name to the module whose ``RECIPE`` it is."""
+RECIPES = {
+    name: f"edge_rnn.recipes.{name}"
+    for name in (
+        "activity",
+        "cartpole",
+        "dates",
+        "digits",
+        "heartbeat",
+        "keyword",
+        "music",
+        "sentiment",
+        "speaker",
+        "stocks",
+        "tagging",
+        "text",
+        "weather",
+    )
+}
+"""Name to the module whose ``RECIPE`` it is, or whose ``recipe`` makes it."""
 
 STREAMS = "streams.csv"
 """The file of a run that holds the recipe's held-out streams."""
+
+PROMPTS = "prompts.txt"
+"""The file of a run that holds held-out prompts, a line each."""
 
 
 def check_name(name: str) -> None:
@@ -26,5 +46,6 @@ def check_name(name: str) -> None:
 def find_recipe(name: str) -> Recipe:
     """The recipe ``name``; imports torch. Raises `UsageError` for an unknown name."""
     check_name(name)
-    recipe: Recipe = importlib.import_module(RECIPES[name]).RECIPE
+    module = importlib.import_module(RECIPES[name])
+    recipe: Recipe = module.RECIPE if hasattr(module, "RECIPE") else module.recipe()
     return recipe

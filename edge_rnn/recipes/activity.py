@@ -5,9 +5,8 @@ al., "The UEA multivariate time series classification archive, 2018"), as shippe
 package aeon. Four students wore a watch; accelerometer and gyroscope, three axes each, ten samples
 a second, ten seconds a recording; 40 recordings to train, 40 to test.
 
-Test accuracy at a recording's last step, seeds 0 to 4: 1.000, 1.000, 1.000, 1.000, 0.975 (about
-8 s each on one core); the nearest training recording by Euclidean distance: 0.600. The settings
-were chosen by the validation loss.
+The score is the test accuracy at a recording's last step, beside that of the nearest training
+recording by Euclidean distance. The settings were chosen by the validation loss.
 """
 
 from __future__ import annotations
@@ -20,9 +19,11 @@ import torch
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.models import SequenceModel
 from edge_rnn.models.classification import class_error
+from edge_rnn.recipes.answers import Answers, at_the_end, chosen_scores
 from edge_rnn.recipes.packaged import packaged_file
-from edge_rnn.recipes.recipe import Measured, Parts, Recipe, Score, Stream
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
 from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.report.shown import Example
 
 FEATURES = ("accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z")
 LABELS = ("standing", "running", "walking", "badminton")
@@ -67,14 +68,19 @@ def load() -> Parts:
     return Parts(_sequences(x[~held], labels[~held]), _sequences(x[held], labels[held]))
 
 
+def answers(model: SequenceModel) -> Answers:
+    """What is said at the end of each test recording."""
+    return at_the_end(model, _sequences(*recordings("TEST")))
+
+
 def score(model: SequenceModel) -> Score:
     """Share of test recordings that are named rightly at their last step, each a stream of its own."""
-    x, labels = recordings("TEST")
-    test = _sequences(x, labels)
-    with torch.no_grad():
-        y, _ = model.eval()(test.x)
-    right = float((y[-1].argmax(-1) == test.target[-1]).double().mean())
-    return Score("accuracy", right, nearest_neighbour(), higher_is_better=True)
+    return Score("accuracy", answers(model).accuracy, nearest_neighbour(), higher_is_better=True)
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """Some of the streams."""
+    return [*chosen_scores(model, streams())]
 
 
 def nearest_neighbour() -> float:
@@ -99,13 +105,16 @@ RECIPE = Recipe(
     source="BasicMotions of the UEA multivariate archive, as shipped in the package aeon",
     licence="BSD-3-Clause (package aeon, which ships the file); the file itself states no licence",
     baseline="nearest training recording by Euclidean distance over all ten seconds",
-    measured=Measured(scores=(1.0, 1.0, 1.0, 1.0, 0.975), baseline=0.6),
     task="classification",
     features=FEATURES,
     labels=LABELS,
-    settings=Settings(cell="gru", hidden=32, layers=2, dropout=0.3, chunk=10, batch=8, learning_rate=0.005, epochs=60),
+    settings=Settings(
+        cell="gru", hidden=32, layers=2, dropout=0.3, l2=0.0001, chunk=10, batch=8, learning_rate=0.005, epochs=60
+    ),
     load=load,
     loss=lambda _: class_error,
     score=score,
+    answers=answers,
+    examples=examples,
     streams=streams,
 )

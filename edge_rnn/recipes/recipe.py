@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_rnn.models import SequenceModel, Task
+from edge_rnn.contract.signature import GenerationSpec
+from edge_rnn.models import LogMelArguments, SequenceModel, Task
+from edge_rnn.recipes.answers import Answers
 from edge_rnn.training import Sequences, Settings
 from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example
 
 
 class Stream(NamedTuple):
-    """A held-out sequence to play as a live stream: ``rows: float32[time, feature]``; ``label`` if it has one."""
+    """A held-out sequence to play as a live stream: ``rows: float32[time, feature]``; ``label`` if it has one.
+
+    Tokens are rows of one whole number, ``int64[time, 1]``.
+    """
 
     key: str
     rows: np.ndarray
@@ -49,19 +55,15 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the recipe reached on its test part, seeds 0 to 4 in order, and the baseline there."""
-
-    scores: tuple[float, ...]
-    baseline: float
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One task. ``load`` reads no more than its package's files; nothing is downloaded.
 
     ``loss`` makes the loss of a fitted model (a regression weighs by its output scaler);
-    ``score`` measures on the test part; ``streams`` gives that part as live streams.
+    ``score`` measures on the test part, ``answers`` and ``examples`` show it in the report, and
+    ``streams`` gives it as live streams; ``unit`` is that of a regression's values. With a
+    ``vocabulary`` the one feature is a token; a model that makes text has ``generation``, and one
+    with an encoder a ``prompt_vocabulary``. ``watch``: the model is a `Watcher`, calibrated on the
+    validation part. ``prompts`` gives some that were held out. ``gated``: the recipe must beat its baseline.
     """
 
     name: str
@@ -69,7 +71,6 @@ class Recipe:
     source: str
     licence: str
     baseline: str
-    measured: Measured
     task: Task
     features: tuple[str, ...]
     labels: tuple[str, ...]
@@ -77,4 +78,14 @@ class Recipe:
     load: Callable[[], Parts]
     loss: Callable[[SequenceModel], Loss]
     score: Callable[[SequenceModel], Score]
+    answers: Callable[[SequenceModel], Answers]
+    examples: Callable[[SequenceModel], list[Example]]
     streams: Callable[[], list[Stream]]
+    vocabulary: tuple[str, ...] | None = None
+    prompt_vocabulary: tuple[str, ...] | None = None
+    generation: GenerationSpec | None = None
+    watch: bool = False
+    log_mel: LogMelArguments | None = None
+    gated: bool = True
+    prompts: Callable[[], list[str]] = list
+    unit: str = ""

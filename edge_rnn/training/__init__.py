@@ -4,9 +4,10 @@ Everything here works on any module with ``forward(x, state) -> (y, state)`` who
 of tensors; ``edge_rnn.models`` builds such modules.
 """
 
-from edge_rnn.training.data import Sequences
+from edge_rnn.training.data import Prompt, Sequences
 from edge_rnn.training.early import EarlyStopping
-from edge_rnn.training.loop import History, evaluate, fit
+from edge_rnn.training.history import History
+from edge_rnn.training.loop import evaluate, fit
 from edge_rnn.training.optimisers import OPTIMISERS, make_optimiser
 from edge_rnn.training.penalties import penalty
 from edge_rnn.training.progress import Progress, Silent, progress_for
@@ -21,6 +22,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "Progress",
+    "Prompt",
     "Sequences",
     "Settings",
     "Silent",

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edge_rnn.training.loop import History
+from edge_rnn.training.history import History
 
 
 def draw_curves(history: History, title: str) -> bytes:

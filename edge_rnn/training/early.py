@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,7 +27,19 @@ class EarlyStopping:
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
             self._weights = copy.deepcopy(model.state_dict())
+        return self.over(epoch)
+
+    def over(self, epoch: int) -> bool:
+        """Whether training should stop after ``epoch``."""
         return epoch - self.best_epoch >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "weights": self._weights}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.best_loss, self.best_epoch, self._weights = state["best_loss"], state["best_epoch"], state["weights"]
 
     def restore(self, model: nn.Module) -> None:
         """Put the best weights back into ``model``; without any, leave it as it is."""

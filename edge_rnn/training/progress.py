@@ -21,6 +21,9 @@ class Progress(Protocol):
     def epoch(self, number: int, total: int, train_loss: float, validation_loss: float) -> None:
         """Epoch ``number`` of at most ``total`` is done, with the mean losses on both parts."""
 
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
 
 class Silent:
     """Says nothing."""
@@ -32,6 +35,9 @@ class Silent:
         return None
 
     def epoch(self, number: int, total: int, train_loss: float, validation_loss: float) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
         """Nothing."""
 
 
@@ -47,6 +53,10 @@ class Lines(Silent):
         if number == 1 or number % self._every == 0 or number == total:
             line = f"epoch {number}/{total}  train {train_loss:.4f}  validation {validation_loss:.4f}"
             print(line, file=self._stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """The line."""
+        print(text, file=self._stream, flush=True)
 
 
 class Bar:
@@ -68,6 +78,10 @@ class Bar:
         """Move the bar."""
         losses = f"train {train_loss:.4f}  validation {validation_loss:.4f}"
         self._bar.update(self._task, completed=number, total=total, losses=losses)
+
+    def note(self, text: str) -> None:
+        """A line above the bar, which stays."""
+        self._bar.console.print(text)
 
 
 def progress_for(stream: TextIO) -> Progress:

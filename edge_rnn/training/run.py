@@ -7,6 +7,9 @@
     RUN/history.json          losses of every epoch
     RUN/curves.png            the same as a picture
     RUN/report.txt            score beside the baseline, for a person
+    RUN/report.html           the same with curves, confusion or residuals, and examples
+    RUN/run.toml              all settings and the seed, as ``edge-rnn train --config`` takes them
+    RUN/events/               TensorBoard's event files
     RUN/streams.csv           a recipe's held-out streams as rows for `edge-rnn produce` and `replay`
 """
 
@@ -23,7 +26,7 @@ import msgspec
 from edge_rnn.models.saving import save
 from edge_rnn.models.sequence import SequenceModel
 from edge_rnn.training.curves import draw_curves
-from edge_rnn.training.loop import History
+from edge_rnn.training.history import History
 from edge_rnn.training.settings import Settings
 
 HISTORY = "history.json"
@@ -48,7 +51,8 @@ def write_run(
     ``score`` is kept in ``model.json`` as it is; ``more`` holds further files by name. Raises `UsageError` when ``path`` is something
     else than a run or cannot be written.
     """
-    title = f"{recipe or model.name}: {model.name}, {settings.layers} x {settings.hidden}"
+    widths = settings.hidden if isinstance(settings.hidden, tuple) else (settings.hidden,) * settings.layers
+    title = f"{recipe or model.name}: {model.name}, {' + '.join(map(str, widths))} units"
     files = {
         HISTORY: json.dumps(dataclasses.asdict(history), indent=2).encode() + b"\n",
         CURVES: draw_curves(history, title),

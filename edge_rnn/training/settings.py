@@ -19,18 +19,23 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a run; a recipe gives its own defaults.
 
-    ``cell``, ``hidden``, ``layers``, ``dropout`` and ``activation`` shape the model.
+    ``cell``, ``hidden`` (one width, or one a layer), ``layers``, ``embedding`` (of a token),
+    ``dropout`` (between layers), ``inner_dropout`` (of the recurrent connection), ``activation``
+    and ``bidirectional`` (cannot stream) shape the model.
     ``loss_on`` is ``all`` for many-to-many and ``last`` for many-to-one. ``chunk`` is the length in
     steps after which backpropagation is cut; ``batch`` the sequences a step of the optimiser sees.
-    ``clip_norm`` bounds the gradient's norm (0: no bound). ``l1`` and ``l2`` weigh the penalties.
+    ``clip_norm`` bounds the gradient's norm, ``clip_value`` its every entry (0: no bound). ``l1`` and ``l2`` weigh the penalties.
     ``patience`` is how many epochs may pass without a better validation loss.
     """
 
     cell: Literal["elman", "jordan", "lstm", "gru"] = "gru"
-    hidden: Count = 32
+    hidden: Count | tuple[Count, ...] = 32
     layers: Count = 1
+    embedding: Count = 16
     dropout: Fraction = 0.0
+    inner_dropout: Fraction = 0.0
     activation: Literal["tanh", "relu", "sigmoid"] = "tanh"
+    bidirectional: bool = False
     loss_on: Literal["all", "last"] = "all"
     optimiser: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: Positive = 0.003
@@ -38,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
     clip_norm: NotNegative = 1.0
+    clip_value: NotNegative = 0.0
     chunk: Count = 50
     batch: Count = 16
     epochs: Count = 100
@@ -57,14 +63,19 @@ def override(settings: Settings, changes: Mapping[str, str]) -> Settings:
     for key, text in changes.items():
         try:
             parsed[key] = msgspec.convert(_number(text, fields[key].type), fields[key].type)
-        except (msgspec.ValidationError, ValueError) as error:
+        except (msgspec.ValidationError, ValueError, KeyError) as error:
             raise UsageError(f"setting {key}={text}: expected {_kind(fields[key].type)}") from error
     return msgspec.structs.replace(settings, **parsed)
 
 
-def _number(text: str, annotation: object) -> str | int | float:
-    """The text as the number that ``annotation`` asks for. Raises `ValueError`."""
+def _number(text: str, annotation: object) -> str | int | float | bool | tuple[int, ...]:
+    """The text as what ``annotation`` asks for. Raises `ValueError`."""
     kind = msgspec.inspect.type_info(annotation)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        widths = tuple(int(part) for part in text.split(","))
+        return widths[0] if len(widths) == 1 else widths
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return {"true": True, "false": False}[text.lower()]
     if isinstance(kind, msgspec.inspect.IntType):
         return int(text)
     if isinstance(kind, msgspec.inspect.FloatType):
@@ -77,6 +88,10 @@ def _number(text: str, annotation: object) -> str | int | float:
 
 def _kind(annotation: object) -> str:
     kind = msgspec.inspect.type_info(annotation)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return "a whole number at least 1, or several with commas between them"
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return "true or false"
     if isinstance(kind, msgspec.inspect.LiteralType):
         return "one of " + ", ".join(str(value) for value in kind.values)
     names = {msgspec.inspect.IntType: "a whole number", msgspec.inspect.FloatType: "a number"}

@@ -57,6 +57,7 @@ class Checkpoint:
         """``passing`` is told the names of the commit's steps as they are passed (fail points)."""
         self._streams = processor.streams
         self._read = processor.read_states
+        self._read_extras = processor.read_extras
         self._transport = transport
         self._fingerprint = fingerprint
         self._policy = policy
@@ -120,45 +121,54 @@ class Checkpoint:
             default=0,
         )
 
-    def commit(self, offsets: Mapping[int, int], now_s: float, *, last: bool = False) -> Committed:
+    def commit(
+        self,
+        offsets: Mapping[int, int],
+        now_s: float,
+        *,
+        last: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Committed:
         """Send the snapshots that are due and commit the epoch at these input offsets.
 
-        ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows. Raises `CommitAborted` or
-        `Fenced`; the states are then ahead of the committed offset.
+        ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows (all, if every commit does). ``meanwhile`` is
+        called once the states are not looked at any more, and may set them in motion again; what it starts is of the
+        next epoch. Raises `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
         """
         self._offsets.update(offsets)
         if self._snapshots_follow:
-            return self._commit_first(offsets, now_s, last=last)
-        sent = self._send_due(now_s, last=last)
-        self._commit_positions({*offsets, *sent.partitions})
-        self._streams.forget_ended()
-        self._obsolete.clear()
+            sent = self._commit_first(offsets, now_s, last=last)
+            if meanwhile is not None:
+                meanwhile()
+        else:
+            sent = self._send_due(now_s, last=last)
+            self._commit_positions({*offsets, *sent.partitions}, meanwhile)
         self._pace.spent(sent.rows, sent.seconds, now_s)
         return Committed(sent.records, sent.records * self._record_bytes)
 
-    def _commit_first(self, offsets: Mapping[int, int], now_s: float, *, last: bool) -> Committed:
+    def _commit_first(self, offsets: Mapping[int, int], now_s: float, *, last: bool) -> _Sent:
         """At-least-once: the snapshots that follow count from the next commit on, which flushes them before it."""
         self._commit_positions({*offsets, *self._following})
         sent = self._send_due(now_s, last=last)
         self._following = set(sent.partitions)
-        self._streams.forget_ended()
-        self._obsolete.clear()
-        self._pace.spent(sent.rows, sent.seconds, now_s)
         if last and self._following:
             self._commit_positions(self._following)
             self._following = set()
-        return Committed(sent.records, sent.records * self._record_bytes)
+        return sent
 
-    def _commit_positions(self, partitions: set[int]) -> None:
+    def _commit_positions(self, partitions: set[int], meanwhile: Callable[[], None] | None = None) -> None:
+        positions = {partition: self._position(partition) for partition in sorted(partitions)}
         self._passing("before-commit")
-        self._transport.commit({partition: self._position(partition) for partition in sorted(partitions)})
+        if meanwhile is not None:
+            meanwhile()
+        self._transport.commit(positions)
         self._passing("committed")
         self._committed.update({partition: self._offsets[partition] for partition in partitions})
 
     def _position(self, partition: int) -> Position:
         offset = self._offsets[partition]
         replay_from = self._streams.replay_from(partition, offset)
-        if self._snapshots_follow and any(each == partition for each, _ in self._streams.ended()):
+        if self._snapshots_follow and self._streams.any_ended(partition):
             replay_from = min(replay_from, self._committed[partition])  # their tombstones are still to be sent
         if self._snapshots_follow:  # and what is told of the evicted
             replay_from = self._streams.closings.needed(partition, replay_from)
@@ -172,7 +182,7 @@ class Checkpoint:
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)
-        if last:
+        if last and self._policy.interval_s > 0:
             quota = Quota(sum(dirty.values()), max(1, DRAIN_BYTES // self._record_bytes), now_s)
         slots: list[int] = []
         owners: list[int] = []
@@ -190,6 +200,7 @@ class Checkpoint:
                 self._read(chosen),
                 self._streams.offsets[chosen],
                 self._streams.timestamps[chosen],
+                self._read_extras(chosen),
             ),
         )
         self._streams.saved(chosen)
@@ -215,8 +226,9 @@ class Checkpoint:
         A stream that ended and began anew needs this too, unless its new state is saved in the same
         commit: a replay begins behind its end, and must not find the state from before.
         """
-        ended = [(p, self._fingerprint + key) for p, key in self._streams.ended()]
+        ended = [(p, self._fingerprint + key) for p, key in self._streams.take_ended()]
         old = [(p, key) for p, keys in self._obsolete.items() for key in keys]
+        self._obsolete.clear()
         return dict.fromkeys([*ended, *old])
 
     def _closings(self) -> dict[tuple[int, bytes], bytes | None]:

@@ -10,6 +10,12 @@ Answer = Literal["fail", "reset"]
 NewModel = Literal["fail", "reset", "warmup"]
 Start = Literal["earliest", "latest"]
 
+PAUSE_S = 2.0
+"""A commit with snapshots takes longer. Where all that is due would be little, it waits for so long, if the interval
+allows it: few commits pay for it then."""
+
+LITTLE_BYTES = 256 << 10
+
 SNAPSHOT_SHARE = 0.1
 """Without a budget in bytes, the part of the time between commits that snapshots may cost."""
 
@@ -51,11 +57,16 @@ class SnapshotPace:
             return Quota(dirty, dirty, now_s)
         since = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
         least = math.ceil(dirty * min(1.0, since / interval))
-        return Quota(least, max(1, self._affordable(since)), now_s - interval)
+        pause_s = min(PAUSE_S, interval / 10)
+        if self._last_s is not None and since < pause_s and dirty * self._row_bytes * pause_s < LITTLE_BYTES * interval:
+            least = 0
+        most = self._affordable(min(since, max(pause_s, 1.0)))
+        return Quota(least, max(1, most), now_s - interval)
 
     def spent(self, rows: int, seconds: float, now_s: float) -> None:
         """A commit at ``now_s`` saved ``rows`` streams, which took ``seconds``."""
-        self._last_s = now_s
+        if rows or self._last_s is None:
+            self._last_s = now_s
         if rows:
             one = seconds / rows
             self._seconds_a_row = one if not self._seconds_a_row else 0.8 * self._seconds_a_row + 0.2 * one

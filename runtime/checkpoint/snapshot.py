@@ -7,11 +7,13 @@ Key: state fingerprint (8 bytes), then the stream's key. Value, little-endian::
 ``crc32`` covers the stored key, the flags and everything behind the checksum. ``offset`` is the last input
 offset applied, ``timestamp`` the stream's newest record time in milliseconds since 1970 (-1: none).
 ``rows`` holds the states in manifest order. With the flag `CLOSED` there are no rows: the stream was
-evicted, its records up to ``offset`` are over, and it begins anew with the next.
+evicted, its records up to ``offset`` are over, and it begins anew with the next. With the flag `EXTRA`
+there is more behind the rows, of any length: a stream's dialogue, where it generates.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 VERSION = 1
 CLOSED = 1
 """Flag of a closing: a record that takes the place of an evicted stream's snapshot."""
+
+EXTRA = 2
+"""Flag of a snapshot with something behind its rows."""
 
 HEADER = np.dtype(
     [
@@ -40,12 +45,16 @@ _CHECKED_FROM = 8  # the checksum covers everything behind itself
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots in columns: n keys, ``rows`` uint8[n, state_bytes], ``offsets`` and ``timestamps`` int64[n]."""
+    """Snapshots in columns: n keys, ``rows`` uint8[n, state_bytes], ``offsets`` and ``timestamps`` int64[n].
+
+    ``extras``: what is behind each one's rows, if anything.
+    """
 
     keys: list[bytes]
     rows: np.ndarray
     offsets: np.ndarray
     timestamps: np.ndarray
+    extras: list[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,9 @@ class Closed:
 
 def encode_snapshots(fingerprint: bytes, snapshots: Snapshots, flags: int = 0) -> tuple[list[bytes], list[bytes]]:
     """The state topic's keys and values, in the order given."""
+    if snapshots.extras is not None:
+        keys, values = encode_snapshots(fingerprint, dataclasses.replace(snapshots, extras=None), EXTRA)
+        return keys, [_checked(*one) for one in zip(keys, values, snapshots.extras, strict=True)]
     n = len(snapshots.keys)
     header = np.zeros(n, HEADER)
     header["version"] = VERSION
@@ -91,20 +103,21 @@ def decode_snapshots(
 
     Raises `StateError` for a version, a length or a checksum that does not fit.
     """
-    closed = [len(value) > 1 and value[1] & CLOSED for value in values]
-    if not any(closed):
-        return _decode(keys, values, HEADER.itemsize + state_bytes, where, 0), Closed([], np.empty(0, np.int64))
-    parts = [
-        _decode(
-            [key for key, flag in zip(keys, closed, strict=True) if bool(flag) == wanted],
-            [value for value, flag in zip(values, closed, strict=True) if bool(flag) == wanted],
-            HEADER.itemsize + (0 if wanted else state_bytes),
-            where,
-            CLOSED if wanted else 0,
-        )
-        for wanted in (False, True)
-    ]
-    return parts[0], Closed(parts[1].keys, parts[1].offsets)
+    width = HEADER.itemsize + state_bytes
+    flags = {value[1] if len(value) > 1 else 0 for value in values}
+    read = _decode_extended if EXTRA in flags else _decode_plain
+    if CLOSED not in flags:
+        return read(keys, values, width, where), Closed([], np.empty(0, np.int64))
+    closed = [i for i, value in enumerate(values) if len(value) > 1 and value[1] == CLOSED]
+    others = np.setdiff1d(np.arange(len(keys)), closed).tolist()
+    over = _decode([keys[i] for i in closed], [values[i] for i in closed], HEADER.itemsize, where, CLOSED)
+    rest = read([keys[i] for i in others], [values[i] for i in others], width, where)
+    return rest, Closed(over.keys, over.offsets)
+
+
+def _decode_plain(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str) -> Snapshots:
+    """Snapshots that have nothing behind their rows."""
+    return _decode(keys, values, width, where, 0)
 
 
 def _decode(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str, flags: int) -> Snapshots:
@@ -117,15 +130,44 @@ def _decode(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: s
     bytes_, crc32, start = memoryview(data), zlib.crc32, _crc_of_flags(flags)
     for index, (key, expected) in enumerate(zip(keys, header["crc32"].tolist(), strict=True)):
         if crc32(bytes_[index * width + _CHECKED_FROM : (index + 1) * width], crc32(key, start)) != expected:
-            raise StateError(
-                f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
-            )
+            raise _damaged(key, where)
+    return _columns(keys, table, None)
+
+
+def _columns(keys: Sequence[bytes], table: np.ndarray, extras: list[bytes] | None) -> Snapshots:
+    """``table``: uint8[n, header and rows]."""
+    header = np.ascontiguousarray(table[:, : HEADER.itemsize]).view(HEADER).reshape(len(keys))
     return Snapshots(
         keys=[key[FINGERPRINT_BYTES:] for key in keys],
         rows=table[:, HEADER.itemsize :],
         offsets=header["offset"].astype(np.int64),
         timestamps=header["timestamp"].astype(np.int64),
+        extras=extras,
     )
+
+
+def _damaged(key: bytes, where: str) -> StateError:
+    return StateError(
+        f"{where}: the snapshot of stream {key[FINGERPRINT_BYTES:]!r} is damaged (its checksum does not fit)"
+    )
+
+
+def _checked(key: bytes, value: bytes, extra: bytes) -> bytes:
+    """A snapshot's value with something behind its rows, and a checksum over both."""
+    whole = value[_CHECKED_FROM:] + extra
+    check = zlib.crc32(whole, zlib.crc32(key, _crc_of_flags(EXTRA)))
+    return value[:4] + check.to_bytes(4, "little") + whole
+
+
+def _decode_extended(keys: Sequence[bytes], values: Sequence[bytes], width: int, where: str) -> Snapshots:
+    """Snapshots that all have something behind their rows."""
+    for key, value in zip(keys, values, strict=True):
+        if len(value) < width or value[0] != VERSION or value[1] != EXTRA:
+            raise _misfit([key], [value[:width]], width, where)
+        if _checked(key, value[:width], value[width:]) != value:
+            raise _damaged(key, where)
+    table = np.frombuffer(b"".join(value[:width] for value in values), np.uint8).reshape(len(keys), width)
+    return _columns(keys, table, [value[width:] for value in values])
 
 
 def _crc_of_flags(flags: int) -> int:

@@ -91,7 +91,12 @@ class Stored:
         if snapshots.keys:
             self._streams.closings.cancel(self._partition, snapshots.keys)
             self._processor.restore(
-                self._partition, snapshots.keys, snapshots.rows, snapshots.offsets, snapshots.timestamps
+                self._partition,
+                snapshots.keys,
+                snapshots.rows,
+                snapshots.offsets,
+                snapshots.timestamps,
+                snapshots.extras,
             )
         if closed.keys:
             self._streams.forget(self._partition, closed.keys)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.codecs.protocol import Decoded, as_table, refuse_non_finite
+from runtime.core.column import Cells, Column, as_column
 
 
 class F32Decoder:
@@ -18,9 +19,10 @@ class F32Decoder:
         self._width = width
         self._row_bytes = 4 * width
 
-    def decode(self, values: Sequence[bytes]) -> Decoded:
+    def decode(self, values: Cells) -> Decoded:
         """A value whose length is not a whole, positive number of rows is an error."""
-        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        column = as_column(values)
+        sizes = np.maximum(column.lengths, 0)
         lengths, rest = np.divmod(sizes, self._row_bytes)
         bad = np.flatnonzero((rest != 0) | (lengths == 0))
         errors: dict[int, str] = {}
@@ -30,8 +32,8 @@ class F32Decoder:
                 errors[index] = (
                     f"{sizes[index]} bytes, expected a multiple of {self._row_bytes} (float32 x {self._width})"
                 )
-            values = [b"" if index in errors else value for index, value in enumerate(values)]
-        rows = np.frombuffer(b"".join(values), "<f4").reshape(-1, self._width)
+            column = column.pick(np.flatnonzero(lengths))
+        rows = np.frombuffer(column.packed.tobytes(), "<f4").reshape(-1, self._width)
         starts = np.cumsum(lengths) - lengths
         return refuse_non_finite(Decoded(rows, starts, lengths, errors))
 
@@ -41,11 +43,8 @@ class F32Encoder:
 
     name = "f32"
 
-    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> Cells:
         """One value for each (start, length), 4 bytes a number, little-endian."""
         first = np.ascontiguousarray(as_table(outputs[0]), "<f4")
         row_bytes = 4 * first.shape[1]
-        data = first.tobytes()
-        begins = starts * row_bytes
-        ends = begins + lengths * row_bytes
-        return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        return Column(first.reshape(-1).view(np.uint8), starts * row_bytes, lengths * row_bytes)

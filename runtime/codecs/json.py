@@ -11,6 +11,7 @@ import orjson
 
 from edge_rnn.contract.signature import OutputSpec
 from runtime.codecs.protocol import Decoded, as_table, refuse_non_finite
+from runtime.core.column import Cells
 
 
 class JsonDecoder:
@@ -32,7 +33,7 @@ class JsonDecoder:
         self._object: Any = msgspec.json.Decoder(dict[str, float])
         self._objects: Any = msgspec.json.Decoder(list[dict[str, float]])
 
-    def decode(self, values: Sequence[bytes]) -> Decoded:
+    def decode(self, values: Cells) -> Decoded:
         """Read each value by itself."""
         flat: list[float] = []
         lengths = np.zeros(len(values), np.int64)
@@ -40,7 +41,7 @@ class JsonDecoder:
         width = self._width
         for index, value in enumerate(values):
             try:
-                rows = self._read(value)
+                rows = self._read(value or b"")
             except (msgspec.DecodeError, ValueError) as error:
                 errors[index] = str(error)
                 continue
@@ -96,7 +97,7 @@ class JsonEncoder:
         self._names = ["output", *(spec.name for spec in outputs[1:])]
         self._main = outputs[0]
 
-    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> Cells:
         """One value for each (start, length)."""
         tables = [np.ascontiguousarray(as_table(output)) for output in outputs]
         spans = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from runtime.core.column import Cells
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -29,8 +31,8 @@ class Decoder(Protocol):
 
     name: str
 
-    def decode(self, values: Sequence[bytes]) -> Decoded:
-        """Read each value by itself: one that is bad spoils no other. Never raises for bad input."""
+    def decode(self, values: Cells) -> Decoded:
+        """Read each value by itself: one that is bad spoils no other; ``None`` is bad. Never raises for bad input."""
 
 
 class Encoder(Protocol):
@@ -38,7 +40,7 @@ class Encoder(Protocol):
 
     name: str
 
-    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> Cells:
         """One value for each (start, length): ``outputs`` holds ``[total, *row]`` per manifest output."""
 
 

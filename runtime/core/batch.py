@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from runtime.core.column import Cells, pick
+
 Header = tuple[str, bytes]
 Headers = Sequence[Header]
 
@@ -19,7 +21,7 @@ class RecordBatch:
     """Records as polled, in columns of equal length ``n``; in offset order within each partition.
 
     ``partitions`` is int32[n], ``offsets`` int64[n], ``timestamps`` int64[n] in milliseconds since
-    1970 (-1: unknown). ``keys`` and ``values`` are lists of bytes or ``None``. ``headers`` is a
+    1970 (-1: unknown). ``keys`` is a list of bytes or ``None``, ``values`` a list or a `Column` of them. ``headers`` is a
     list of header lists, or ``None`` where no record has any. ``positions`` maps each partition of
     the batch to the offset to read next: it may be beyond the last record's offset + 1, where a
     transaction's markers follow.
@@ -29,7 +31,7 @@ class RecordBatch:
     offsets: np.ndarray
     timestamps: np.ndarray
     keys: list[bytes | None]
-    values: list[bytes | None]
+    values: Cells
     positions: dict[int, int]
     headers: list[Headers] | None = None
 
@@ -44,7 +46,7 @@ class RecordBatch:
             offsets=self.offsets[chosen],
             timestamps=self.timestamps[chosen],
             keys=[self.keys[row] for row in rows],
-            values=[self.values[row] for row in rows],
+            values=pick(self.values, chosen),
             positions={p: o for p, o in self.positions.items() if partitions is None or p in partitions},
             headers=None if self.headers is None else [self.headers[row] for row in rows],
         )
@@ -61,7 +63,7 @@ class Outgoing:
     partitions: np.ndarray
     timestamps: np.ndarray
     keys: list[bytes | None]
-    values: list[bytes | None]
+    values: Cells
     headers: list[Headers] | None = field(default=None)
 
     def __len__(self) -> int:

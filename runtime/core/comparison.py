@@ -9,6 +9,7 @@ from itertools import repeat
 import numpy as np
 
 from runtime.core.batch import Outgoing, RecordBatch
+from runtime.core.column import Cells
 
 ReadRows = Callable[[bytes], np.ndarray]
 """The rows of the first output that a value holds: float64[rows, width]. Raises ``ValueError``."""
@@ -98,7 +99,7 @@ class Comparison:
         partitions: np.ndarray,
         keys: list[bytes | None],
         timestamps: np.ndarray,
-        values: list[bytes | None],
+        values: Cells,
         now_s: float,
         *,
         ours: bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
+from runtime.core.column import Cells, lengths_of, nulls, pick
 from runtime.core.scheduler import Call, Limits, plan
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
@@ -84,7 +85,7 @@ class Processor:
         chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
         values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
         limit = self._settings.max_output_bytes
-        if limit is not None and values and max(map(len, values)) + max(len(k or b"") for k in batch.keys) > limit:
+        if limit is not None and _longest(values) + _longest(batch.keys) > limit:
             chosen, values = self._without_oversized(batch, chosen, values, limit, errors)
         return Processed(
             outputs=self._outgoing(batch, chosen, values),
@@ -114,8 +115,8 @@ class Processor:
         """Step every stream through its records; returns outputs, decoded rows, rows a record, and errors."""
         errors: dict[int, str] = {}
         keys = self._stream_keys(batch, errors)
-        tombstones = [i for i, value in enumerate(batch.values) if value is None and i not in errors]
-        decoded = self._decoder.decode([value if value is not None else b"" for value in batch.values])
+        tombstones = [index for index in nulls(batch.values).tolist() if index not in errors]
+        decoded = self._decoder.decode(batch.values)
         if self._integers:
             decoded = refuse_non_integers(decoded, self._integers)
         ends = set(tombstones)
@@ -135,10 +136,29 @@ class Processor:
             self.streams.release(ended)
         return results, decoded, lengths, errors
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to say without further input (see `runtime.core.generating`)."""
+        return False
+
+    def advance(self, partitions: Collection[int], now_s: float) -> Processed | None:
+        """Go on with that for streams of these partitions; ``None``: there is nothing."""
+        return None
+
+    def read_extras(self, slots: np.ndarray) -> list[bytes] | None:
+        """What a snapshot holds of these slots beside the states; ``None``: nothing."""
+        return None
+
     def restore(
-        self, partition: int, keys: Sequence[bytes], rows: np.ndarray, offsets: np.ndarray, timestamps: np.ndarray
+        self,
+        partition: int,
+        keys: Sequence[bytes],
+        rows: np.ndarray,
+        offsets: np.ndarray,
+        timestamps: np.ndarray,
+        extras: Sequence[bytes] | None = None,
     ) -> None:
-        """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]."""
+        """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]; see `read_extras`."""
         slots = self.streams.restore(partition, keys, offsets, timestamps)
         self._engine.grow(self.streams.capacity)
         self._engine.write(slots, rows)
@@ -274,29 +294,26 @@ class Processor:
 
     @staticmethod
     def _without_oversized(
-        batch: RecordBatch, chosen: np.ndarray, values: list[bytes], limit: int, errors: dict[int, str]
-    ) -> tuple[np.ndarray, list[bytes]]:
+        batch: RecordBatch, chosen: np.ndarray, values: Cells, limit: int, errors: dict[int, str]
+    ) -> tuple[np.ndarray, Cells]:
         """The outputs that a broker takes; the records of the others join ``errors``."""
-        keep = []
-        for place, (index, value) in enumerate(zip(chosen.tolist(), values, strict=True)):
-            size = len(value) + len(batch.keys[index] or b"")
-            if size <= limit:
-                keep.append(place)
-            else:
-                errors[index] = (
-                    f"its output has {size} bytes, the limit is {limit}; send fewer rows a record,"
-                    " use --output-codec f32, or raise the client's and the broker's limits"
-                )
-        return chosen[keep], [values[place] for place in keep]
+        sizes = lengths_of(values) + np.maximum(lengths_of([batch.keys[index] for index in chosen.tolist()]), 0)
+        for place in np.flatnonzero(sizes > limit).tolist():
+            errors[int(chosen[place])] = (
+                f"its output has {sizes[place]} bytes, the limit is {limit}; send fewer rows a record,"
+                " use --output-codec f32, or raise the client's and the broker's limits"
+            )
+        keep = np.flatnonzero(sizes <= limit)
+        return chosen[keep], pick(values, keep)
 
-    def _outgoing(self, batch: RecordBatch, chosen: np.ndarray, values: list[bytes]) -> Outgoing:
+    def _outgoing(self, batch: RecordBatch, chosen: np.ndarray, values: Cells) -> Outgoing:
         whole = chosen.size == len(batch)
         partitions = batch.partitions if whole else batch.partitions[chosen]
         return Outgoing(
             partitions=partitions if self.same_partitions else np.full(chosen.size, BY_KEY, np.int32),
             timestamps=batch.timestamps if whole else batch.timestamps[chosen],
             keys=batch.keys if whole else [batch.keys[index] for index in chosen.tolist()],
-            values=values,  # type: ignore[arg-type]  # a list of bytes is not a list of bytes | None
+            values=values,
             headers=self._headers(batch, chosen),
         )
 
@@ -336,6 +353,10 @@ class Processor:
             values=[self._burial(batch.values[index]) for index in chosen],
             headers=[[("edge-rnn-error", errors[i].encode()[:4096]), *self._origin(batch, i)] for i in chosen],
         )
+
+
+def _longest(cells: Cells) -> int:
+    return int(lengths_of(cells).max(initial=0))
 
 
 def _bounds(partitions: np.ndarray) -> list[int]:

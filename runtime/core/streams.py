@@ -213,13 +213,18 @@ class StreamTable:
             for slot, partition in zip(slots.tolist(), self._partitions[slots].tolist(), strict=True):
                 self.closings.cancel(partition, [self._keys[slot]])
 
-    def ended(self) -> list[tuple[int, Key]]:
-        """Streams that ended since `forget_ended`, also those that have begun anew: what was saved of them is void."""
-        return sorted(self._ended)
+    def any_ended(self, partition: int) -> bool:
+        """Whether `take_ended` would name a stream of this partition."""
+        return any(each == partition for each, _ in self._ended)
 
-    def forget_ended(self) -> None:
-        """The ends of streams so far are committed."""
+    def take_ended(self) -> list[tuple[int, Key]]:
+        """Streams that ended since the last call, also those that have begun anew: what was saved of them is void.
+
+        That is about to commit; if it fails, all their partitions must be dropped.
+        """
+        ended = sorted(self._ended)
         self._ended.clear()
+        return ended
 
     def _queue(self, partition: int) -> DirtyQueue:
         if partition not in self._dirty:

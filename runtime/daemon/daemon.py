@@ -1,7 +1,9 @@
 """The daemon: poll, process, send, commit, over and over, and one path for every failure.
 
-The loop runs on one thread. What was polled is applied whole before the next poll, so at a commit
-the position, the outputs and the states always agree. A partition's way, and who knows of it::
+The loop runs on one thread; under load the model runs on another (`Pipeline`) while this one sends
+the results of the batch before and polls the one after. A commit is a barrier: all that was polled
+for it has been applied whole, its outputs are sent and its due states read before the model goes on,
+so the position, the outputs and the states always agree. A partition's way, and who knows of it::
 
     assigned ──► recovering ──► replaying ──► live ──► revoked or lost
                  `_recovering`  `_replaying`  both in `_serving`
@@ -13,7 +15,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +25,8 @@ from runtime.checkpoint.checkpoint import Checkpoint
 from runtime.checkpoint.recovered import Recovered
 from runtime.checkpoint.recovery import Recovery
 from runtime.core.batch import Outgoing, RecordBatch
-from runtime.core.processor import Processor
+from runtime.core.processor import Processed, Processor
+from runtime.daemon.pipeline import Pipeline
 from runtime.observe.metrics import Metrics
 from runtime.transports.protocol import Transport
 
@@ -41,7 +45,16 @@ RETRY_PAUSE_S = 0.5
 MOST_PAUSE_S = 5.0
 """Pause before the second recovery in a row; each further one waits longer, up to so long."""
 
+ADVANCE_S = 0.01
+"""How long replies in progress go on between two polls."""
+
 OBSERVE_INTERVAL_S = 1.0
+
+EPOCH_COMMITS = 5.0
+"""Under load an epoch is as long as so many commits take, unless the longest interval is over before."""
+
+COMMIT_WEIGHT = 0.2
+"""Of the latest commit in the running mean of their time."""
 
 
 def ignore(_name: str) -> None:
@@ -52,16 +65,27 @@ def ignore(_name: str) -> None:
 class LoopSettings:
     """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
 
-    A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
+    A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
+    only delay it. A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
     ``max_streams`` those touched least recently are evicted.
     """
 
     commit_interval_s: float = 0.1
     max_records: int = 4096
+    background_records: int = 256
     max_replay_records: int = 10_000_000
     max_streams: int | None = None
     leave: bool = False
     dead_letters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """A batch that went through the model; ``processed`` is ``None`` where there was nothing to emit."""
+
+    batch: RecordBatch
+    processed: Processed | None
+    replayed: int
 
 
 class Daemon:
@@ -95,6 +119,8 @@ class Daemon:
         self._failures = 0
         self._failing_since = 0.0
         self._broken = False
+        self._pipeline: Pipeline[_Applied] = Pipeline()
+        self._commit_s = settings.commit_interval_s
         self._next_observed = 0.0
         self.beat = time.monotonic()
 
@@ -129,6 +155,7 @@ class Daemon:
                     self._wait_for_broker(error, stop)
             self._drain()
         finally:
+            self._pipeline.close()
             self._transport.close(leave=self._settings.leave)
 
     # Called by the transport, inside poll.
@@ -144,9 +171,10 @@ class Daemon:
         try:
             if self._serving:
                 self._commit(last=True)
-        except (CommitAborted, BrokerUnreachable) as error:
+        except (CommitAborted, EngineError, BrokerUnreachable) as error:
             log.warning("the commit before a revoke failed", extra={"error": str(error)})
             self._broken = True
+            self._pipeline.drop()
         self._passing("revoked")
         self._forget(partitions)
 
@@ -155,80 +183,124 @@ class Daemon:
         log.warning("partitions lost", extra={"partitions": sorted(partitions)})
         if self._epoch_began is not None:
             self._broken = True
+        self._pipeline.drop()
         self._forget(partitions)
 
     # The loop's parts.
 
     def _turn(self) -> None:
-        """One poll, and a commit if one is due: at once when caught up, else at the interval's end."""
-        busy = self._epoch_began is not None or self._assigned or self._recovering
+        """One poll, and a commit if one is due: at once when caught up, else now and then."""
+        busy = self._epoch_began is not None or self._assigned or self._recovering or self._processor.busy
         batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
         if self._broken:  # partitions went away in the poll, and the epoch with them
             return
-        if batch.positions:
-            self._apply(batch)
-        now = time.monotonic()
-        began = self._epoch_began
-        if began is None:
-            if self._checkpoint.overdue(now):
-                self._commit()
-        elif not len(batch) or now - began >= self._settings.commit_interval_s:
-            self._commit()
-        self._observe(now)
-
-    def _apply(self, batch: RecordBatch) -> None:
+        self._finish(self._pipeline.ready())
+        loaded = len(batch) >= self._settings.background_records
         if not self._serving.issuperset(batch.positions):  # partitions that went away inside the poll
             still_ours = np.isin(batch.partitions, list(self._serving))
             batch = batch.pick(np.flatnonzero(still_ours).tolist(), self._serving)
-        if self._replaying:
-            batch = self._replay(batch)
-        if not len(batch):
-            self._positions.update(
-                batch.positions
-            )  # past markers: worth a place in the next commit, not one of its own
-            return
-        now = time.monotonic()
-        self._epoch_began = self._epoch_began or now
-        processed = self._processor.process(batch, now)
-        self._passing("applied")
-        if len(processed.outputs):
-            self._transport.send(processed.outputs, "output")
-        if processed.errors:
-            self._bury(processed.dead_letters, processed.errors)
-        self._passing("sent")
-        self._positions.update(batch.positions)
-        for partition in batch.positions:
-            mine = batch.timestamps[batch.partitions == partition]
-            if mine.size:
-                self._checkpoint.seen(partition, int(mine.max()))
-        self._epoch_timestamps.append(batch.timestamps)
-        if self._settings.max_streams is not None and len(self._processor.streams) > self._settings.max_streams:
-            self._metrics.evicted(self._checkpoint.evict(self._settings.max_streams))
-        self._metrics.applied(len(batch), len(processed.outputs), len(processed.errors), processed.steps)
+        due = self._due()
+        if due and loaded and len(batch) and not self._replaying:
+            self._commit(following=batch)
+        else:
+            self._apply(batch)
+            going_on = not self._pipeline and self._processor.busy and self._advance()
+            if self._epoch_began is None:
+                if not self._pipeline and self._checkpoint.overdue(time.monotonic()):
+                    self._commit()
+            elif due or not (loaded or going_on):  # what has come is what one poll gives: nobody waits for the interval
+                self._commit()
+        self._observe()
 
-    def _replay(self, batch: RecordBatch) -> RecordBatch:
-        """Apply what lies before each partition's committed offset without emitting; returns the rest."""
+    def _advance(self) -> bool:
+        """Replies in progress go on between two polls; whether there is more to say."""
+        live = self._serving.difference(self._replaying)
+        end = time.monotonic() + ADVANCE_S
+        while (now := time.monotonic()) < end:
+            processed = self._processor.advance(live, now)
+            if processed is None:
+                return False
+            self._epoch_began = self._epoch_began or now
+            self._passing("advanced")
+            if len(processed.outputs):
+                self._transport.send(processed.outputs, "output")
+            self._epoch_timestamps.append(np.empty(0, np.int64))
+            self._metrics.applied(0, len(processed.outputs), 0, processed.steps)
+        return True
+
+    def _due(self) -> bool:
+        """Whether an epoch under load is long enough: for its commit to be a small part, but no longer than allowed."""
+        began = self._epoch_began
+        longest_s = min(self._settings.commit_interval_s, EPOCH_COMMITS * self._commit_s)
+        return began is not None and time.monotonic() - began >= longest_s
+
+    def _apply(self, batch: RecordBatch) -> None:
+        """Take a batch through the model: here if it is small, else in the background."""
+        if not batch.positions:
+            return
+        again, rest = self._split(batch) if self._replaying else (None, batch)
+        records = len(rest) + (0 if again is None else len(again))
+        if records:
+            self._epoch_began = self._epoch_began or time.monotonic()
+        elif not self._pipeline:
+            # Past markers: worth a place in the next commit, not one of its own.
+            self._positions.update(rest.positions)
+            return
+        if self._pipeline or records >= self._settings.background_records:
+            self._begin(rest, again)
+        else:
+            self._finish([self._through_model(rest, again, time.monotonic())])
+
+    def _begin(self, batch: RecordBatch, again: RecordBatch | None = None) -> None:
+        now = time.monotonic()
+        self._pipeline.begin(lambda: self._through_model(batch, again, now))
+
+    def _through_model(self, batch: RecordBatch, again: RecordBatch | None, now: float) -> _Applied:
+        """What runs in the background: first what is replayed, then what is new."""
+        replayed = 0 if again is None else self._processor.replay(again, now)
+        return _Applied(batch, self._processor.process(batch, now) if len(batch) else None, replayed)
+
+    def _finish(self, applied: list[_Applied]) -> None:
+        """Send what the model said, and note how far that is."""
+        for each in applied:
+            batch, processed = each.batch, each.processed
+            self._metrics.replayed(each.replayed)
+            if processed is not None:
+                self._passing("applied")
+                if len(processed.outputs):
+                    self._transport.send(processed.outputs, "output")
+                if processed.errors:
+                    self._bury(processed.dead_letters, processed.errors)
+                self._passing("sent")
+                for partition in batch.positions:
+                    mine = batch.timestamps[batch.partitions == partition]
+                    if mine.size:
+                        self._checkpoint.seen(partition, int(mine.max()))
+                self._epoch_timestamps.append(batch.timestamps)
+                self._metrics.applied(len(batch), len(processed.outputs), len(processed.errors), processed.steps)
+            self._positions.update(batch.positions)
+        if applied and not self._pipeline:
+            self._evict()
+
+    def _evict(self) -> None:
+        most = self._settings.max_streams
+        if most is not None and len(self._processor.streams) > most:
+            self._metrics.evicted(self._checkpoint.evict(most))
+
+    def _split(self, batch: RecordBatch) -> tuple[RecordBatch | None, RecordBatch]:
+        """What lies before each partition's committed offset, to apply without emitting; and the rest."""
         until = np.zeros(len(batch), np.int64)
         for partition, recovered in self._replaying.items():
             until[batch.partitions == partition] = recovered.offset
         again = batch.offsets < until
-        if again.any():
-            self._metrics.replayed(self._processor.replay(self._picked(batch, again), time.monotonic()))
         for partition, recovered in list(self._replaying.items()):
             if batch.positions.get(partition, -1) >= recovered.offset:
                 self._live(partition, recovered)
-        rest = self._picked(batch, ~again)
         # A partition that is still replaying takes no part in offset commits.
-        return RecordBatch(
-            rest.partitions,
-            rest.offsets,
-            rest.timestamps,
-            rest.keys,
-            rest.values,
-            {p: offset for p, offset in rest.positions.items() if p not in self._replaying},
-            rest.headers,
-        )
+        positions = {p: offset for p, offset in batch.positions.items() if p not in self._replaying}
+        rest = replace(self._picked(batch, ~again), positions=positions)
+        return (self._picked(batch, again) if again.any() else None), rest
 
     def _picked(self, batch: RecordBatch, mask: np.ndarray) -> RecordBatch:
         return batch if mask.all() else batch.pick(np.flatnonzero(mask).tolist(), self._serving)
@@ -242,15 +314,21 @@ class Daemon:
             origin = {name.removeprefix("edge-rnn-"): value.decode() for name, value in headers[1:]}
             log.error("record skipped; see --dead-letter", extra={"key": repr(key), "error": error, **origin})
 
-    def _commit(self, *, last: bool = False) -> None:
+    def _commit(self, *, last: bool = False, following: RecordBatch | None = None) -> None:
+        """The barrier; see the top. ``following`` goes through the model while the broker commits."""
+        self._finish(self._pipeline.wait())
+        self._observe()
         began = time.monotonic()
-        committed = self._checkpoint.commit(self._positions, began, last=last)
-        self._metrics.committed(
-            time.monotonic() - began, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps
-        )
+        begin_next = None if following is None else partial(self._begin, following)
+        committed = self._checkpoint.commit(self._positions, began, last=last, meanwhile=begin_next)
+        took_s = time.monotonic() - began
+        self._commit_s += COMMIT_WEIGHT * (took_s - self._commit_s)
+        self._metrics.committed(took_s, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps)
         if self._epoch_timestamps:
             self._failures = 0
         self._end_epoch()
+        if self._pipeline:
+            self._epoch_began = time.monotonic()
 
     def _end_epoch(self) -> None:
         self._positions = {}
@@ -259,6 +337,8 @@ class Daemon:
 
     def _recover(self) -> None:
         """Bring the partitions that are newly ours a piece further; those that are done are served."""
+        if self._assigned or self._recovering:
+            self._finish(self._pipeline.wait())
         now = time.monotonic()
         for partition in sorted(self._assigned):
             self._assigned.discard(partition)
@@ -325,6 +405,7 @@ class Daemon:
 
     def _abort(self) -> None:
         self._broken = True
+        self._pipeline.drop()
         self._transport.abort()
         self._broken = False
         self._end_epoch()
@@ -351,13 +432,14 @@ class Daemon:
             return
         try:
             self._commit(last=True)
-        except (CommitAborted, BrokerUnreachable) as error:
+        except (CommitAborted, EngineError, BrokerUnreachable) as error:
             log.warning("the last commit failed; the next start repeats it", extra={"error": str(error)})
         else:
             log.info("drained and committed")
 
-    def _observe(self, now: float) -> None:
-        if now < self._next_observed:
+    def _observe(self) -> None:
+        now = time.monotonic()
+        if self._pipeline or now < self._next_observed:
             return
         self._next_observed = now + OBSERVE_INTERVAL_S
         horizon = self._checkpoint.horizon()

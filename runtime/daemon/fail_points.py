@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from edge_rnn.contract.errors import UsageError
 
-NAMES = ("polled", "applied", "sent", "snapshots-sent", "before-commit", "committed", "restored", "revoked")
+NAMES = ("polled", "applied", "sent", "snapshots-sent", "before-commit", "committed", "restored", "revoked", "advanced")
 
 
 def fail_points(environment: Mapping[str, str] = os.environ) -> Callable[[str], None]:

@@ -18,10 +18,12 @@ from edge_rnn.contract.verification import check_golden
 from runtime.checkpoint.checkpoint import Checkpoint
 from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
+from runtime.core.generating import GeneratingProcessor
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
+from runtime.daemon.generate import check_settings, generator_on
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
@@ -111,27 +113,39 @@ def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
     engine = open_cpu_engine(
-        bundle, threads=settings.threads, folder=None if settings.arena_dir is None else Path(settings.arena_dir)
+        bundle,
+        tuned=True,
+        threads=settings.threads,
+        folder=None if settings.arena_dir is None else Path(settings.arena_dir),
+    )
+    log.info(
+        "model calls",
+        extra={
+            "streams": engine.tuning.streams,
+            "threads": engine.tuning.threads,
+            "rows_per_second": round(max(engine.tuning.rates.values())),
+        },
     )
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
     encoder = make_encoder(settings.output_codec or settings.codec, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
-    processor = Processor(
-        TimedEngine(engine, metrics),
-        decoder,
-        encoder,
-        ProcessorSettings(
-            topic=settings.input,
-            model=f"{manifest.name}@{fingerprint.hex()}",
-            headers=settings.header_mode,
-            null_key=settings.null_key,
-            idle_reset_ms=settings.idle_reset_ms,
-            max_output_bytes=_max_output_bytes(settings),
-            limits=limits,
-        ),
+    timed = TimedEngine(engine, metrics)
+    processing = ProcessorSettings(
+        topic=settings.input,
+        model=f"{manifest.name}@{fingerprint.hex()}",
+        headers=settings.header_mode,
+        null_key=settings.null_key,
+        idle_reset_ms=settings.idle_reset_ms,
+        max_output_bytes=_max_output_bytes(settings),
+        limits=limits,
     )
+    if settings.mode == "generate":
+        generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
+        processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
+    else:
+        processor = Processor(timed, decoder, encoder, processing)
     passing = fail_points()
     checkpoint = Checkpoint(
         processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery
@@ -176,7 +190,9 @@ def _limits(settings: RunSettings) -> Limits:
 
 
 def _loop(settings: RunSettings) -> LoopSettings:
-    if settings.threads < 1:
+    if settings.mode == "generate":
+        check_settings(settings)
+    if settings.threads is not None and settings.threads < 1:
         raise UsageError(f"--threads is {settings.threads}, expected at least 1")
     if settings.startup_timeout_s <= 0:
         raise UsageError(f"--startup-timeout is {settings.startup_timeout!r}, expected more than 0")
@@ -187,6 +203,7 @@ def _loop(settings: RunSettings) -> LoopSettings:
     return LoopSettings(
         commit_interval_s=settings.commit_interval_s,
         max_records=settings.max_records,
+        background_records=settings.background_records if settings.mode == "step" else sys.maxsize,
         max_replay_records=settings.max_replay if settings.shadow is None else sys.maxsize,
         max_streams=settings.max_streams,
         leave=settings.leave,

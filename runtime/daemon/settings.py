@@ -26,6 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = "localhost:9092"
     group: str | None = None
     client: Literal["kafka-python", "confluent"] = "kafka-python"
+    mode: Literal["step", "generate"] = "step"
     codec: Literal["json", "f32"] = "json"
     output_codec: Literal["json", "f32"] | None = None
     dead_letter: str | None = None
@@ -42,8 +43,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     arena_dir: str | None = None
     startup_timeout: str = "20s"
     max_records: int = 4096
+    background_records: int = 256
     max_chunk: int = 64
-    threads: int = 1
+    threads: int | None = None
+    workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
     delivery: Delivery = "exactly-once"
@@ -65,7 +68,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def snapshots(self) -> SnapshotPolicy:
-        """How often the states are saved."""
+        """How often the states are saved: where tokens are generated, in every commit that carries some."""
+        if self.mode == "generate":
+            return SnapshotPolicy(0.0)
         budget = None if self.snapshot_budget is None else parse_size(self.snapshot_budget, "--snapshot-budget")
         interval_s = parse_duration(self.snapshot_interval, "--snapshot-interval")
         return SnapshotPolicy(interval_s if self.shadow is None else math.inf, budget)
@@ -109,7 +114,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
-        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
+        mode = {} if self.mode == "step" else {"mode": self.mode}
+        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms), **mode}
 
 
 def default_state_dir() -> Path:

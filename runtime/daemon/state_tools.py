@@ -136,7 +136,7 @@ def only_fingerprint(streams: Sequence[StoredStream], fingerprint: str) -> list[
         found = ", ".join(sorted({stream.fingerprint for stream in streams}))
         raise StateError(
             f"the bundle with these settings has fingerprint {fingerprint}, the snapshot is of {found}; give the bundle"
-            " that wrote it, and the daemon's --codec, --idle-reset and --null-key"
+            " that wrote it, and the daemon's --mode, --codec, --idle-reset and --null-key"
         )
     return chosen
 

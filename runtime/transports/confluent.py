@@ -7,29 +7,32 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, TransportError
 from runtime.core.batch import Outgoing, RecordBatch
-from runtime.transports.confluent_clients import (
-    FENCED,
-    ConfluentAdmin,
-    checked,
-    consumer,
-    producer,
-    to_batch,
-)
+from runtime.transports.confluent_clients import FENCED, ConfluentAdmin, checked, consumer, producer
 from runtime.transports.confluent_close import CLOSE_S, close_within
-from runtime.transports.confluent_produce import produce
+from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.confluent_reader import ConfluentReader
+from runtime.transports.confluent_source import Event, Source, last_offsets, make_source
 from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, KafkaMember, log, unreachable_text
 from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
+from runtime.transports.librdkafka import load
 from runtime.transports.protocol import MemberSettings, Position
 
 POLL_SLICE_S = 0.1
+QUEUE_KB = 16_384
+QUEUE = 20_000
+LEAST_QUEUE_KB = 512
+LEAST_QUEUE = 1_000
+"""What waits to be polled: kilobytes and messages of all partitions, and the least of one."""
+
 COMMIT_SLICE_S = 10.0
 STUCK_S = 5.0
 SETTLE_S = 60.0
@@ -44,6 +47,8 @@ class ConfluentTransport(KafkaMember):
         self._properties = checked(settings.properties)
         self._consumer: Any = None
         self._producer: Any = None
+        self._source: Source
+        self._sink: RecordSink
         self._admin: ConfluentAdmin | None = None
         self._restores = Restores(self._make_reader)
         self._joined = threading.Event()
@@ -57,9 +62,10 @@ class ConfluentTransport(KafkaMember):
         self._make_producer(max(1.0, deadline - time.monotonic()))
         self._join()
 
-    def _make_consumer(self, **membership: object) -> Any:
+    def _take_consumer(self, **membership: object) -> None:
         settings = self.settings
-        return consumer(
+        queues = 1 if load() is None else max(1, self.counts.input)  # each partition has its own, with these limits
+        self._consumer = consumer(
             settings.broker,
             self._properties,
             group_id=settings.group,
@@ -69,18 +75,17 @@ class ConfluentTransport(KafkaMember):
             fetch_wait_max_ms=100,  # a partition that is newly served waits for a fetch under way
             isolation_level="read_committed",
             auto_offset_reset="error",
-            queued_max_messages_kbytes=16_384,
-            queued_min_messages=20_000,  # a partition; the kilobytes above do not count what each message costs beside
+            queued_max_messages_kbytes=max(LEAST_QUEUE_KB, QUEUE_KB // queues),
+            queued_min_messages=max(LEAST_QUEUE, QUEUE // queues),  # the kilobytes do not count what each costs beside
             fetch_queue_backoff_ms=10,  # its 1 s leaves a replay (or a fast model) waiting for records that are there
             topic_metadata_refresh_interval_ms=METADATA_MS,
             **membership,
         )
+        self._source = make_source(self._consumer, settings.input)
 
     def _join(self) -> None:
         settings = self.settings
-        self._consumer = self._make_consumer(
-            group_instance_id=settings.instance, partition_assignment_strategy="cooperative-sticky"
-        )
+        self._take_consumer(group_instance_id=settings.instance, partition_assignment_strategy="cooperative-sticky")
         self._joined = joined = threading.Event()
 
         def on_assign(client: Any, places: list[TopicPartition]) -> None:
@@ -103,6 +108,7 @@ class ConfluentTransport(KafkaMember):
         """Destroy the consumer once it has joined: see `close_within` for why not before."""
         joined, clients = self._joined, [self._consumer]
         self._consumer = None
+        self._source.close()
 
         def settle(client: Any) -> None:
             deadline = time.monotonic() + SETTLE_S
@@ -127,6 +133,7 @@ class ConfluentTransport(KafkaMember):
             queue_buffering_max_kbytes=16_384,
             delivery_report_only_error=True,
         )
+        self._sink = RecordSink(self._producer, reports=False)
         self._retry("init_transactions", timeout_s)
 
     def renew_producer(self) -> None:
@@ -134,6 +141,7 @@ class ConfluentTransport(KafkaMember):
         self._make_producer(COMMIT_DEADLINE_S)
 
     def _drop_producer(self) -> None:
+        self._sink.close()
         gone, self._producer = [self._producer], None
         if not self._stuck:
             gone[0].purge()
@@ -150,6 +158,9 @@ class ConfluentTransport(KafkaMember):
     def _on_assign(self, client: Any, places: list[TopicPartition]) -> None:
         # A number, not OFFSET_END: librdkafka would look the end up, and an answer that comes late (seen on a
         # broker just started) overrides the offset of `serve`, so that the partition gives nothing for ever.
+        if client is self._consumer:
+            for each in places:
+                self._source.part(each.partition)
         client.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in places])
         client.pause(places)
         if client is self._consumer:
@@ -164,37 +175,33 @@ class ConfluentTransport(KafkaMember):
         if self._expelled is not None:
             self.expelled(self._expelled)
         while True:
-            messages = self._consumer.consume(max_records, 0)
-            if not messages:
-                messages = self._consumer.consume(1, max(0.0, min(POLL_SLICE_S, deadline - time.monotonic())))
-                if messages and max_records > 1:
-                    messages += self._consumer.consume(max_records - 1, 0)
-            good = [message for message in messages if message.error() is None]
+            left_s = max(0.0, min(POLL_SLICE_S, deadline - time.monotonic()))
+            records, events = self._source.fetch(self.next, max_records, left_s)
             ends: dict[int, int] = {}
-            for message in messages if len(good) < len(messages) else ():
-                if message.error() is not None:
-                    self._take_error(message, ends)
+            for event in events:
+                self._take_event(event, ends)
             news = self.tell()
-            if any(message.partition() not in self.next for message in good):  # went in the middle of this poll
-                good = [message for message in good if message.partition() in self.next]
-            reached = {message.partition(): message.offset() + 1 for message in good}
-            positions = self.advance(reached, ends)
+            given = last_offsets(records)
+            if not self.next.keys() >= given.keys():  # some went in the middle of this poll
+                ours = np.isin(records.partitions, list(self.next))
+                records = records.pick(np.flatnonzero(ours).tolist(), ())
+                given = last_offsets(records)
+            positions = self.advance(given, ends)
             if positions or news or time.monotonic() >= deadline:
-                return to_batch(good, positions)
+                return replace(records, positions=positions)
 
-    def _take_error(self, message: Any, ends: dict[int, int]) -> None:
-        error = message.error()
-        if error.code() == KafkaError._PARTITION_EOF:
-            ends[message.partition()] = message.offset()
-        elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
-            if message.partition() in self.next:
-                self.astray(message.partition())
-        elif error.fatal() or error.code() in FENCED or error.code() == KafkaError._FATAL:
-            self.expelled(error.str())
-        elif error.code() in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
-            raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {error.str()}")
+    def _take_event(self, event: Event, ends: dict[int, int]) -> None:
+        if event.code == KafkaError._PARTITION_EOF:
+            ends[event.partition] = event.offset
+        elif event.code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+            if event.partition in self.next:
+                self.astray(event.partition)
+        elif event.fatal or event.code in FENCED or event.code == KafkaError._FATAL:
+            self.expelled(event.text)
+        elif event.code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}:
+            raise TransportError(f"{self.settings.broker} refuses group {self.settings.group!r}: {event.text}")
         else:
-            log.warning("%s: %s", self.settings.broker, error.str())
+            log.warning("%s: %s", self.settings.broker, event.text)
 
     def _place(self, partition: int, offset: int = 0) -> TopicPartition:
         return TopicPartition(self.settings.input, partition, offset)
@@ -258,7 +265,7 @@ class ConfluentTransport(KafkaMember):
 
     def produce(self, topic: str, records: Outgoing) -> None:
         try:
-            produce(self._producer, topic, records)
+            self._sink.send(topic, records)
         except KafkaException as error:
             raise self._explain(error) from error
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from edge_rnn.contract.errors import CommitAborted, TransportError
 from runtime.transports.confluent import COMMIT_SLICE_S, ConfluentTransport
 from runtime.transports.confluent_clients import producer
+from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.kafka_member import COMMIT_DEADLINE_S, log
 from runtime.transports.protocol import Position
 
@@ -36,6 +37,7 @@ class ConfluentAtLeastOnce(ConfluentTransport):
             delivery_report_only_error=True,
             on_delivery=self._delivered,
         )
+        self._sink = RecordSink(self._producer, reports=True)
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and error.code() not in PURGED:

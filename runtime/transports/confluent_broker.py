@@ -13,7 +13,7 @@ from edge_rnn.contract.errors import TransportError
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.transports.confluent_clients import ConfluentAdmin, checked, producer, to_batch
 from runtime.transports.confluent_close import close_within
-from runtime.transports.confluent_produce import produce
+from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.confluent_reader import ConfluentReader
 from runtime.transports.kafka_reader import read_to
 from runtime.transports.kafka_topics import create_topic
@@ -57,7 +57,7 @@ class ConfluentBroker:
             )
         self._failed = None
         try:
-            produce(self._producer, topic, records)
+            RecordSink(self._producer, reports=True).send(topic, records)
         except KafkaException as error:
             raise TransportError(f"cannot write to {topic!r} on {self._url}: {error.args[0].str()}") from error
         deadline = time.monotonic() + ACKNOWLEDGE_S + FLUSH_SLICE_S

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from edge_rnn.contract.errors import TransportError
 from runtime.transports.confluent_clients import ConfluentAdmin, checked, consumer, producer
-from runtime.transports.confluent_produce import produce
+from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.groups import Rewrite
 from runtime.transports.kafka_groups import TRANSACTION_TIMEOUT_S, KafkaGroups
 from runtime.transports.protocol import Position
@@ -46,7 +46,7 @@ class ConfluentGroups(KafkaGroups):
                 self._producer = self._open_producer(transactional_id)
                 self._producer.init_transactions(self._timeout_s)
             self._producer.begin_transaction()
-            produce(self._producer, change.state_topic, change.records)
+            RecordSink(self._producer, reports=True).send(change.state_topic, change.records)
             self._producer.flush(TRANSACTION_TIMEOUT_S)
             if places:
                 metadata = outsider.consumer_group_metadata()

@@ -19,7 +19,7 @@ class ConfluentObserver(KafkaObserving, ConfluentTransport):
         settings = self.settings
         self._admin = ConfluentAdmin(settings.broker, self._properties, settings.startup_timeout_s)
         self.counts = observed_topics(self._admin, settings)
-        self._consumer = self._make_consumer()
+        self._take_consumer()
         self._joined.set()  # a consumer that does not subscribe joins nothing
         self._on_assign(self._consumer, [self._place(partition) for partition in range(self.counts.input)])
 

@@ -10,6 +10,7 @@ from typing import Any
 from kafka import errors
 
 from runtime.core.batch import BY_KEY, Outgoing
+from runtime.transports.kafka_python_batches import BatchWriter
 
 WINDOW_BYTES = 16 << 20
 """Most bytes sent and not yet acknowledged."""
@@ -26,17 +27,29 @@ class Window:
 
     ``failures`` are the errors of records that were not delivered. They must be looked at: a transaction commits
     without the records that took longer than the time limit of a delivery (kafka-python 3.0.12).
+
+    ``KafkaProducer.send`` takes some 14 us a record. Where all records have their partition and no headers, whole
+    batches are written here and put where it would have put them.
     """
 
     def __init__(self, producer: Any, wait: Callable[[Any], None]) -> None:
         self._producer, self._wait = producer, wait
         self._chunks: deque[tuple[Any, int]] = deque()
         self._bytes = 0
+        self._batches = BatchWriter(producer) if BatchWriter.fits(producer) else None
         self.failures: list[Exception] = []
 
     def send(self, topic: str, records: Outgoing) -> None:
         """Send all. Raises what the producer does, and what ``wait`` makes of a failed record."""
+        if self._batches is None or records.headers is not None or (records.partitions == BY_KEY).any():
+            self._send_singly(topic, records)
+            return
+        for sent, size in self._batches.send(topic, records, self.failures.append):
+            self._count(sent, size)
+
+    def _send_singly(self, topic: str, records: Outgoing) -> None:
         partitions, stamps = records.partitions.tolist(), records.timestamps.tolist()
+        # The list of now: what an aborted transaction still tells of its records does not count for the next.
         send, headers, failed = self._producer.send, records.headers, self.failures.append
         chunk_bytes = 0
         for index, (partition, stamp, key, value) in enumerate(
@@ -53,11 +66,14 @@ class Window:
             sent.add_errback(failed)
             chunk_bytes += len(key or b"") + len(value or b"") + 32
             if index % CHUNK_RECORDS == CHUNK_RECORDS - 1 or index == len(partitions) - 1:
-                self._chunks.append((sent, chunk_bytes))
-                self._bytes += chunk_bytes
+                self._count(sent, chunk_bytes)
                 chunk_bytes = 0
-                while self._bytes > WINDOW_BYTES and self._chunks:
-                    self._take()
+
+    def _count(self, sent: Any, size: int) -> None:
+        self._chunks.append((sent, size))
+        self._bytes += size
+        while self._bytes > WINDOW_BYTES and self._chunks:
+            self._take()
 
     def flush(self) -> None:
         """Wait for all that was sent. Raises the first of the ``failures``."""

@@ -22,17 +22,31 @@ PARTITIONS, FEATURES, DEADLINE_S = 4, 16, 900.0
 class WatchedDaemon:
     """``edge-rnn run`` as the same member each time; seconds of its log lines count from the start of its process."""
 
-    def __init__(self, bundle: Path, broker: str, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        broker: str,
+        folder: Path,
+        arguments: Sequence[str],
+        topics: tuple[str, str] = ("in", "out"),
+        group: str = "bench",
+    ) -> None:
+        """``topics`` are its input and output."""
         folder.mkdir(exist_ok=True)
         self._began = time.time()
         self._process = DaemonProcess(
             [
-                *(str(bundle), "--input", "in", "--output", "out", "--broker", broker, "--group", "bench"),
+                *(str(bundle), "--input", topics[0], "--output", topics[1], "--broker", broker, "--group", group),
                 *("--codec", "f32", "--state-dir", str(folder), "--http", "127.0.0.1:0", "--log-format", "text"),
                 *arguments,
             ],
             folder / f"log-{time.time_ns()}",
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     @property
     def text(self) -> str:

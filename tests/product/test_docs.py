@@ -12,18 +12,18 @@ import pytest
 
 DEPLOY = [f"deploy {name}" for name in ("build", "push", "up", "status", "pending", "rollback", "logs", "audit", "exec")]
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"<!-- docs: (run|kafka) -->\n```sh\n(.*?)```", re.DOTALL)
-"""A block to run; ``kafka``: on a real broker in place of localhost:9092."""
+BLOCK = re.compile(r"<!-- docs: (run|kafka) -->\n```(?:sh|(python))\n(.*?)```", re.DOTALL)
+"""A block to run, of the shell's or Python's; ``kafka``: on a real broker in place of localhost:9092."""
 
 BLOCKS = [
     pytest.param(
         kind,
-        text,
+        f"python - <<'END'\n{text}END\n" if language else text,
         id=f"{page.name}-{number}",
         marks=[pytest.mark.slow, *([pytest.mark.kafka] if kind == "kafka" else [])],
     )
     for page in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    for number, (kind, text) in enumerate(BLOCK.findall(page.read_text()))
+    for number, (kind, language, text) in enumerate(BLOCK.findall(page.read_text()))
 ]
 
 
@@ -60,7 +60,7 @@ def test_pages_named_in_the_readme_exist():
 
 def test_every_flag_named_in_the_docs_is_one_of_the_command():
     known = ""
-    names = ["run", "export", "train", "replay", "produce", "verify", "inspect", "doctor", "demo"]
+    names = ["run", "export", "train", "generate", "replay", "produce", "verify", "inspect", "bench", "doctor", "demo"]
     for name in [*names, "state list", "state show", "state drop", *DEPLOY]:
         help_ = [sys.executable, "-m", "edge_rnn.cli", *name.split(), "--help"]
         known += subprocess.run(

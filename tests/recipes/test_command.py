@@ -34,7 +34,7 @@ def test_train_when_done_then_says_where_and_how_good(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["wether"], "activity, weather"),
+        (["wether"], "activity, cartpole, dates"),
         (["weather", "--set", "hiden=4"], "cell, hidden"),
         (["weather", "--set", "hidden=four"], "a whole number"),
         (["weather", "--set", "hidden"], "KEY=VALUE"),

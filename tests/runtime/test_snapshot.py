@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,30 @@ def test_decode_of_snapshots_and_closings_mixed_keeps_them_apart(flags, state_by
     open_ = [i for i, flag in enumerate(flags) if not flag]
     assert after.keys == [snapshots.keys[i] for i in open_]
     assert np.array_equal(after.rows, snapshots.rows[open_])
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=9)), min_size=1, max_size=12), st.sampled_from([0, 7]))
+def test_decode_of_snapshots_with_more_behind_their_rows_gives_it_back(extras, state_bytes):
+    before = made(len(extras), state_bytes)
+    keys, values = encode_snapshots(FINGERPRINT, replace(before, extras=[extra or b"" for extra in extras]))
+    closings = {before.keys[i]: 10 * i for i, extra in enumerate(extras) if extra is None}
+    values_of = dict(zip(keys, values, strict=True)) | dict(zip(*encode_closings(FINGERPRINT, closings), strict=True))
+    after, closed = decode_snapshots(list(values_of), list(values_of.values()), state_bytes, "here")
+    assert dict(zip(closed.keys, closed.offsets.tolist(), strict=True)) == closings
+    open_ = [i for i, extra in enumerate(extras) if extra is not None]
+    if open_:
+        assert after.extras == [extras[i] for i in open_]
+    assert np.array_equal(after.rows, before.rows[open_])
+    assert np.array_equal(after.offsets, before.offsets[open_])
+
+
+@pytest.mark.parametrize("at", [0, 1, *range(4, 45)])
+def test_decode_of_a_snapshot_with_more_behind_its_rows_and_one_bit_flipped_is_refused(at):
+    keys, values = encode_snapshots(FINGERPRINT, replace(made(1), extras=[b"dialogue!"]))
+    damaged = bytearray(values[0])
+    damaged[at] ^= 2
+    with pytest.raises(StateError, match=r"damaged|flags|version|bytes|too long|closing"):
+        decode_snapshots(keys, [bytes(damaged)], 12, "here")
 
 
 @pytest.mark.parametrize("at", [1, *range(4, 24)])

@@ -109,9 +109,10 @@ def test_ended_names_streams_that_ended_also_where_they_began_anew():
     table.take(0, [b"a", b"b"])
     table.release([slot for slot in (table.end(0, b"a"), table.end(0, b"b")) if slot is not None])
     table.take(0, [b"b"])
-    assert table.ended() == [(0, b"a"), (0, b"b")]
-    table.forget_ended()
-    assert table.ended() == []
+    assert table.any_ended(0)
+    assert table.take_ended() == [(0, b"a"), (0, b"b")]
+    assert not table.any_ended(0)
+    assert table.take_ended() == []
 
 
 def test_drop_of_a_partition_leaves_the_others():

@@ -112,6 +112,26 @@ def test_clip_gradient_when_above_the_norm_then_is_scaled_down_to_it(norm, expec
     assert model.weight.grad[0, 0] / model.weight.grad[0, 1] == pytest.approx(-0.75)
 
 
+@pytest.mark.parametrize(("norm", "value", "expected"), [(0, 3.5, [3.0, -3.5]), (1.5, 2, [1.06066, -1.06066])])
+def test_clip_gradient_when_an_entry_is_above_the_value_then_it_alone_is_cut_before_the_norm(norm, value, expected):
+    model = nn.Linear(2, 1, bias=False)
+    model.weight.grad = torch.tensor([[3.0, -4.0]])
+    clip_gradient(model, norm, value)
+    assert model.weight.grad[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("clip", ["clip_norm", "clip_value"])
+def test_fit_when_clipped_then_a_step_of_sgd_is_no_longer_than_that(clip):
+    given = {"optimiser": "sgd", "learning_rate": 1.0, "epochs": 1, "chunk": 10, "batch": 8, "clip_norm": 0.0}
+    with deterministic(2):
+        model, data = build("gru", inputs=1, outputs=1, hidden=4), delayed()
+        before = weights(model)
+        fit(model, data, data, loss, msgspec.structs.replace(SMALL, **{**given, clip: 0.001}))
+    step = weights(model) - before
+    size = step.norm() if clip == "clip_norm" else step.abs().max()
+    assert size.item() == pytest.approx(0.001, rel=1e-3)
+
+
 def test_penalty_when_l1_and_l2_then_sums_weights_without_biases():
     model = nn.Linear(3, 1)
     with torch.no_grad():

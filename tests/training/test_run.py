@@ -32,6 +32,11 @@ def test_override_when_given_text_then_parses_by_the_setting_s_type():
     assert (changed.cell, changed.hidden, changed.dropout, changed.learning_rate) == ("lstm", 48, 0.5, 0.001)
 
 
+def test_override_when_several_widths_or_a_switch_are_given_then_parses_them():
+    changed = override(Settings(), {"hidden": "128,64", "bidirectional": "true"})
+    assert (changed.hidden, changed.bidirectional) == ((128, 64), True)
+
+
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
@@ -39,6 +44,8 @@ def test_override_when_given_text_then_parses_by_the_setting_s_type():
         ("hidden", "many", "a whole number at least 1"),
         ("hidden", "0", "a whole number at least 1"),
         ("hidden", "1.5", "a whole number"),
+        ("hidden", "4,0", "several with commas"),
+        ("bidirectional", "perhaps", "true or false"),
         ("dropout", "1", "at least 0 and below 1"),
         ("learning_rate", "nan", "a number above 0"),
         ("cell", "rnn", "one of elman, gru, jordan, lstm"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import pytest
 
+from runtime.transports import librdkafka
 from runtime.transports.connect import open_broker
 from runtime.transports.protocol import Client, MemberSettings
 from tests.transports.places import Member, Place, make_place, new_member
@@ -17,13 +18,34 @@ TRANSPORTS = [
     "sqlite",
     pytest.param("kafka-python", marks=pytest.mark.kafka),
     pytest.param("confluent", marks=pytest.mark.kafka),
+    pytest.param("confluent-objects", marks=pytest.mark.kafka),
 ]
+"""``confluent-objects`` is confluent-kafka without the native part."""
 
 
 @pytest.fixture(scope="session", params=TRANSPORTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A transport with topics of its own."""
-    name = request.param
+    name = request.param.removesuffix("-objects")
+    if name != request.param:
+        with without_native_part():
+            yield from _place(name, request, tmp_path_factory)
+    else:
+        yield from _place(name, request, tmp_path_factory)
+
+
+@contextmanager
+def without_native_part() -> Iterator[None]:
+    """As if ``edge-rnn-native`` were not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(librdkafka.SWITCH, "0")
+        librdkafka.load.cache_clear()
+        assert librdkafka.load() is None
+        yield
+    librdkafka.load.cache_clear()
+
+
+def _place(name: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     if name == "sqlite":
         url, client = f"sqlite:{tmp_path_factory.mktemp('store') / 'store.sqlite'}", cast(Client, "kafka-python")
     else:

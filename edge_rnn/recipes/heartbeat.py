@@ -1,0 +1,141 @@
+"""When does the heart beat otherwise? A forecaster that watches its own errors.
+
+Data: ``ecg-diff-count-3`` (made by GutenTAG; P. Wenig, S. Schmidl, T. Papenbrock, "TimeEval", 2022),
+as shipped inside the package aeon: an electrocardiogram of 10,000 samples without anomaly and one of
+10,000 samples with three marked stretches of 100. Of the normal one the first 7,000 samples train
+the forecaster, the rest stops it and sets the threshold; the other one is the test.
+
+The score is the area under the ROC curve: how often a marked sample scores higher than one that is
+not. The baseline scores a sample by its distance from the one before, the error of persistence.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from edge_rnn.contract.errors import EdgeRnnError
+from edge_rnn.models import SequenceModel
+from edge_rnn.models.regression import squared_error
+from edge_rnn.recipes.answers import Answers, at_every_step, scores_of
+from edge_rnn.recipes.packaged import packaged_file
+from edge_rnn.recipes.recipe import Parts, Recipe, Score, Stream
+from edge_rnn.training import Sequences, Settings
+from edge_rnn.training.loop import Loss
+from edge_rnn.training.report.shown import Example, Scores
+
+TRAIN_END = 7000
+LENGTH = 500
+"""The training samples lie side by side in stretches of this length."""
+
+AROUND = 400
+"""Samples before and after the beginning of a marked stretch that a report shows."""
+
+
+@cache
+def samples(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """``TRAIN_NA`` or ``TEST``: ``float32[time, 1]`` and whether each is marked, ``bool[time]``. Raises `EdgeRnnError`."""
+    path = packaged_file("aeon", "datasets", "data", "UnitTest", f"ecg-diff-count-3_{part}.csv")
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=1)
+        rows, marked = table[:, 1:2].astype(np.float32), table[:, 2] > 0
+    except (OSError, ValueError, IndexError) as error:
+        raise EdgeRnnError(f"{path} cannot be read: {error}; install aeon again") from error
+    if marked.any() != (part == "TEST"):
+        raise EdgeRnnError(f"{path} marks {int(marked.sum())} samples; install aeon again")
+    return rows, marked
+
+
+def _forecast(rows: np.ndarray) -> Sequences:
+    """Each sample's target is the next one."""
+    pieces = [rows[begin : begin + LENGTH + 1] for begin in range(0, len(rows) - LENGTH, LENGTH)]
+    x = torch.from_numpy(np.stack(pieces, axis=1))
+    return Sequences(x[:-1], x[1:])
+
+
+def load() -> Parts:
+    """Normal samples only."""
+    rows, _ = samples("TRAIN_NA")
+    return Parts(_forecast(rows[:TRAIN_END]), _forecast(rows[TRAIN_END:]))
+
+
+def area(scores: np.ndarray, marked: np.ndarray) -> float:
+    """Area under the ROC curve of ``scores: float[time]``, by ranks; ties count half."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    n = int(marked.sum())
+    return float((rank[marked].sum() - n * (n + 1) / 2) / (n * (len(marked) - n)))
+
+
+def score(model: SequenceModel) -> Score:
+    """The area under the curve, the whole test recording as one stream."""
+    rows, marked = samples("TEST")
+    with torch.no_grad():
+        y, _ = model.eval()(torch.from_numpy(rows)[:, None])
+    still = np.abs(np.diff(rows[:, 0], prepend=rows[0, 0]))
+    return Score(
+        "area under the ROC curve", area(y[:, 0, -1].numpy(), marked), area(still, marked), higher_is_better=True
+    )
+
+
+def answers(model: SequenceModel) -> Answers:
+    """Which samples of the test recording score above the threshold, beside those that are marked."""
+    rows, marked = samples("TEST")
+    return at_every_step(model, Sequences(torch.from_numpy(rows)[:, None], torch.from_numpy(marked)[:, None].long()))
+
+
+def examples(model: SequenceModel) -> list[Example]:
+    """The surroundings of each marked stretch."""
+    rows, marked = samples("TEST")
+    whole = scores_of(model, "heart", rows, None)
+    found: list[Example] = []
+    for begin in np.flatnonzero(np.diff(marked.astype(np.int64), prepend=0) == 1).tolist():
+        around = slice(max(0, begin - AROUND), begin + AROUND)
+        name = f"samples {around.start:,} to {around.stop:,}"
+        parts = (whole.rows[around], whole.probabilities[around])
+        found.append(Scores(name, *parts, whole.labels, marked=marked[around]))
+    return found
+
+
+def loss(model: SequenceModel) -> Loss:
+    """Squared error in standard deviations of the training part."""
+    assert model.output_scaler is not None
+    std = model.output_scaler.std
+    return lambda y, target: squared_error(y, target, std)
+
+
+def streams() -> list[Stream]:
+    """The test recording as one stream."""
+    return [Stream("heart", samples("TEST")[0], None)]
+
+
+RECIPE = Recipe(
+    name="heartbeat",
+    purpose="find the moments at which a heart beats otherwise, with score and threshold",
+    source="ecg-diff-count-3 (generated by GutenTAG), as shipped in the package aeon",
+    licence="BSD-3-Clause (package aeon, which ships the file); GutenTAG: MIT",
+    baseline="distance from the sample before (the error of persistence)",
+    task="classification",
+    features=("ecg",),
+    labels=("normal", "anomaly"),
+    watch=True,
+    settings=Settings(
+        cell="gru",
+        hidden=24,
+        inner_dropout=0.05,
+        l2=0.0001,
+        chunk=100,
+        batch=7,
+        learning_rate=0.005,
+        epochs=60,
+        patience=20,
+    ),
+    load=load,
+    loss=loss,
+    score=score,
+    answers=answers,
+    examples=examples,
+    streams=streams,
+)

@@ -1,0 +1,93 @@
+"""How large a model call is best on this machine, and how many at once: measured at start, in a bounded time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_rnn.contract.signature import Manifest
+from edge_rnn.contract.stepgraph import Step
+
+SIZES = (128, 256, 512, 1024, 2048)
+"""Streams a call that are tried."""
+
+BUDGET_S = 0.06
+"""Time that the trial may take; a model that is slower is tried on fewer sizes."""
+
+NEARLY = 0.95
+"""A smaller call is taken where it does so much of the best one's rate: it leaves more of the cache to the rest."""
+
+WORTH = 1.25
+"""A further thread has to make all so much faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """``streams``: most streams a call. ``threads``: calls at once. ``rates``: rows a second by streams a call."""
+
+    streams: int = 1024
+    threads: int = 1
+    rates: dict[int, float] = field(default_factory=dict)
+
+
+def measure(
+    step: Step,
+    manifest: Manifest,
+    first: Sequence[np.ndarray],
+    *,
+    threads: int | None = None,
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Tuning:
+    """Try the model on zeros from its first states, a step a call. ``threads`` is taken as given, if it is given."""
+    deadline = clock() + budget_s
+    rates: dict[int, float] = {}
+    for streams in SIZES:
+        call = _call(step, manifest, first, streams)
+        call()  # the first of its shape makes room
+        fastest = min(_timed(call, clock) for _ in range(2))
+        rates[streams] = streams / fastest
+        if clock() + 6 * fastest > deadline:
+            break
+    enough = NEARLY * max(rates.values())
+    best = next(streams for streams, rate in rates.items() if rate >= enough)
+    if threads is None:
+        threads = _threads(_call(step, manifest, first, best), max(1, (os.cpu_count() or 1) - 1), clock)
+    return Tuning(best, threads, rates)
+
+
+def _threads(call: Callable[[], None], most: int, clock: Callable[[], float]) -> int:
+    """How many threads pay, up to ``most``: one core is left to all else that a record needs."""
+    found, rate = 1, 1 / min(_timed(call, clock) for _ in range(2))
+    for threads in range(2, most + 1):
+        with ThreadPoolExecutor(threads) as pool:
+            calls = [call] * threads
+            together = min(_timed(lambda: [each.result() for each in map(pool.submit, calls)], clock) for _ in range(2))  # noqa: B023
+        if threads / together < rate * (1 + (WORTH - 1) / found):
+            break
+        found, rate = threads, threads / together
+    return found
+
+
+def _call(step: Step, manifest: Manifest, first: Sequence[np.ndarray], streams: int) -> Callable[[], None]:
+    inputs = [np.zeros((1, streams, *spec.row_shape), spec.dtype) for spec in manifest.inputs]
+    states = [
+        np.repeat(np.asarray(value, spec.dtype)[None], streams, axis=0)
+        for spec, value in zip(manifest.states, first, strict=True)
+    ]
+
+    def call() -> None:
+        step(inputs, states)
+
+    return call
+
+
+def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    began = clock()
+    call()
+    return max(clock() - began, 1e-9)

@@ -1,0 +1,23 @@
+"""Two workers on two cores beside one, with a model so large that the broker is not the limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.benchmarks.site import Site, ratio_of
+from tests.benchmarks.workload import Workload
+
+ONE, TWO = "ours confluent", "ours confluent --workers 2"
+
+
+def workers(site: Site) -> None:
+    """A 2-layer LSTM of 512."""
+    help_ = [sys.executable, "-m", "edge_rnn.cli", "run", "--help"]
+    known = subprocess.run(help_, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    if "--workers" not in known.stdout:
+        site.skipped["two workers"] = "edge-rnn run has no --workers yet"
+        return
+    runs = site.compare("workers", [ONE, TWO], "lstm512", Workload(4000, 60_000))
+    site.reached("two workers: of one", ratio_of(runs, TWO, ONE), 1.5)
