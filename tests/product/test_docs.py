@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-DEPLOY = [f"deploy {name}" for name in ("build", "push", "up", "status", "pending", "rollback", "logs", "audit", "exec")]
+DEPLOY = [
+    f"deploy {name}" for name in ("build", "push", "up", "status", "pending", "rollback", "logs", "audit", "exec")
+]
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- docs: (run|kafka) -->\n```(?:sh|(python))\n(.*?)```", re.DOTALL)
 """A block to run, of the shell's or Python's; ``kafka``: on a real broker in place of localhost:9092."""
