@@ -156,8 +156,6 @@ class RolloutPolicy(_Table, frozen=True):
     """How many of a wave may drop out of sight while traffic moves; more roll the wave back."""
     min_free: str = "1GB"
     max_clock_skew: str = "30s"
-    keep: int = 2
-    """Releases whose images and bundles stay on a device; the one in place and the one before always do."""
 
 
 class Fleet(_Table, frozen=True):

@@ -74,7 +74,7 @@ class Wanted:
     keep_plan: Path | None = None
 
 
-def build_images(engine: Engine | None, bundle: Bundle, wanted: Wanted, *, only_plan: bool = False) -> Build:
+def build_images(engine: Engine, bundle: Bundle, wanted: Wanted, *, only_plan: bool = False) -> Build:
     """Build an image for each architecture. Raises `BuildFailed` naming all that does not hold in a plan."""
     spec = TARGETS[wanted.target]
     images: list[Built] = []
@@ -84,8 +84,6 @@ def build_images(engine: Engine | None, bundle: Bundle, wanted: Wanted, *, only_
             raise UsageError(
                 f"--target {spec.name} has no base of its own; give --base IMAGE@sha256:... of its JetPack"
             )
-        if engine is None:
-            raise UsageError("building needs podman or docker")
         base = look_at_base(engine, reference, arch)
         plan = plan_of(wanted, arch, base, bundle)
         found = problems(plan)

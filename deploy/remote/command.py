@@ -8,7 +8,6 @@ script is a constant text; values reach it as positional parameters only, never 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +88,3 @@ def parse_facts(text: str) -> dict[str, str]:
         if equals and name.replace(".", "").replace("_", "").isalnum():
             facts[name] = value.strip()
     return facts
-
-
-def words_of(lines: Sequence[str]) -> tuple[str, ...]:
-    """Non-empty lines as a tuple."""
-    return tuple(line.strip() for line in lines if line.strip())

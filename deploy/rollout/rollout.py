@@ -78,7 +78,8 @@ def roll_out(site: Site, shipment: Shipment, devices: Sequence[Device], *, canar
         outcomes |= {outcome.device: outcome for outcome in report.outcomes}
         waves.append(report)
         if report.problem:
-            problem = f"wave {number} was rolled back: {report.problem}"
+            moved = any(outcome.moved for outcome in report.outcomes)
+            problem = f"wave {number} {'was rolled back' if moved else 'did not pass'}: {report.problem}"
             break
     if problem:
         _withdraw(site, [name for name, outcome in outcomes.items() if not outcome.moved])
