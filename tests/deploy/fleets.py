@@ -63,3 +63,8 @@ def no_secrets(ref: object, where: str) -> str:
 def site_of(fleet: Fleet, executor: Any, folder: Path, **changes: Any) -> Site:
     values = {"resolve": no_secrets, "who": "tester@here", "rollout": "r1", "poll_s": 0.02, **changes}
     return Site(fleet, executor, Journal(folder), **values)
+
+
+def encode(name: str, **changes: Any) -> bytes:
+    """The file of a release."""
+    return encode_release(release_of(name, **changes))
