@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from deploy.fleet.inventory import Device
-from deploy.fleet.selection import waves_of
+from deploy.fleet.selection import count_of, waves_of
 from deploy.rollout.fleetwide import Answer, everywhere
 from deploy.rollout.journal import Wanted
 from deploy.rollout.outcome import GOOD, Outcome, Report, WaveReport, judge_wave
@@ -63,6 +63,8 @@ def _problems(site: Site, shipment: Shipment, device: Device, facts: Facts) -> l
 def roll_out(site: Site, shipment: Shipment, devices: Sequence[Device], *, canary: str | None = None) -> Report:
     """Bring a release to ``devices``; returns what became of each. Call it within `Journal.held`."""
     policy = site.fleet.rollout
+    for where, size in (("--canary", canary or policy.canary), *(("rollout.waves", each) for each in policy.waves)):
+        count_of(size, 1, where)
     site.say("begun", release=shipment.id, detail=f"{len(devices)} devices, by {site.who}")
     site.journal.want({}, shipment.path)
     ready = preflight(site, shipment, devices)

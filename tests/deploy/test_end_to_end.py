@@ -23,7 +23,7 @@ from tests.deploy.containers import BASE, Registry
 from tests.deploy.machines import Machine
 from tests.models_for_tests import make_bundle
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]
 COUNT = 3
 SPIKE = 1e30
 """A value that the model in place bears; weights of both signs and 1e12 make infinity less infinity of it."""

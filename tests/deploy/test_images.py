@@ -23,7 +23,7 @@ from tests.deploy.containers import BASE, PODMAN, QEMU, ULIMITS, call
 from tests.deploy.containers import Registry as RunningRegistry
 from tests.models_for_tests import make_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 MB = 1_000_000
 
 
