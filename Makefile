@@ -65,7 +65,7 @@ chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output co
 	@$(BIN)/python -m pytest -q tests/chaos
 
 soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions)
-	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --json chaos-out/soak.json --logs chaos-out/logs
+	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --daemon-argument=--background-records=8 --json chaos-out/soak.json --logs chaos-out/logs
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -98,7 +98,7 @@ $(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
 	@$(UV) pip sync --quiet --python .cache/quix/bin/python tests/benchmarks/peers/quix.lock
 	@touch $@
 
-recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about half an hour)
+recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about a quarter of an hour)
 	@$(BIN)/python -m tests.recipes.measure
 
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)

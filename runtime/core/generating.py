@@ -30,6 +30,9 @@ MOST_WAITING = 64
 MOST_CHARACTERS = 65_536
 """Length of a prompt."""
 
+MOST_BYTES = 400_000
+"""What the prompts in wait may take in a stream's snapshot, which must fit into a record."""
+
 
 class _Table(StreamTable):
     """Tells the generator of slots that are given back, and who is in a slot."""
@@ -142,6 +145,8 @@ class GeneratingProcessor(Processor):
         known = self.streams.find(partition, key)
         if known is not None and self._generator.waiting(known) >= MOST_WAITING:
             raise RecordError(f"the stream has {MOST_WAITING} prompts in wait, which is the limit; send it later")
+        if known is not None and len(self._generator.save(known)) + len(value) > MOST_BYTES:
+            raise RecordError(f"the stream's prompts in wait would take more than {MOST_BYTES:,} bytes; send it later")
         (slot,), new = self.streams.take(partition, [key])
         if new:
             self._engine.grow(self.streams.capacity)

@@ -240,17 +240,21 @@ class Daemon:
         if not batch.positions:
             return
         again, rest = self._split(batch) if self._replaying else (None, batch)
+        reached = [p for p, recovered in self._replaying.items() if batch.positions.get(p, -1) >= recovered.offset]
         records = len(rest) + (0 if again is None else len(again))
         if records:
             self._epoch_began = self._epoch_began or time.monotonic()
-        elif not self._pipeline:
+        if not records and not self._pipeline:
             # Past markers: worth a place in the next commit, not one of its own.
             self._positions.update(rest.positions)
-            return
-        if self._pipeline or records >= self._settings.background_records:
+        elif self._pipeline or records >= self._settings.background_records:
             self._begin(rest, again)
         else:
             self._finish([self._through_model(rest, again, time.monotonic())])
+        if reached:
+            self._finish(self._pipeline.wait())
+            for partition in reached:
+                self._live(partition, self._replaying[partition])
 
     def _begin(self, batch: RecordBatch, again: RecordBatch | None = None) -> None:
         now = time.monotonic()
@@ -294,11 +298,12 @@ class Daemon:
         for partition, recovered in self._replaying.items():
             until[batch.partitions == partition] = recovered.offset
         again = batch.offsets < until
-        for partition, recovered in list(self._replaying.items()):
-            if batch.positions.get(partition, -1) >= recovered.offset:
-                self._live(partition, recovered)
         # A partition that is still replaying takes no part in offset commits.
-        positions = {p: offset for p, offset in batch.positions.items() if p not in self._replaying}
+        positions = {
+            p: offset
+            for p, offset in batch.positions.items()
+            if p not in self._replaying or offset >= self._replaying[p].offset
+        }
         rest = replace(self._picked(batch, ~again), positions=positions)
         return (self._picked(batch, again) if again.any() else None), rest
 
@@ -379,7 +384,7 @@ class Daemon:
         self._replaying.pop(partition, None)
         self._checkpoint.begin(partition, recovered)
         if recovered.anew:
-            self._positions[partition] = recovered.offset
+            self._positions.setdefault(partition, recovered.offset)
             self._epoch_began = self._epoch_began or time.monotonic()
         log.info("partition ready", extra={"partition": partition, "streams": self._processor.streams.live(partition)})
 

@@ -81,6 +81,10 @@ class Site:
         """Note a ratio."""
         self.ratios.append(Ratio(name, round(value, 4), target, **more))  # type: ignore[arg-type]
 
+    def warm_up(self) -> None:
+        """Let the broker see transactions and records once: a cold one takes seconds for its first commits."""
+        compare(self.kafka, ["pass", "ours confluent"], self.bundle("lstm128"), Workload(4000, 50_000), 1)
+
     def attempt(self, what: str, work: Callable[[], None]) -> None:
         """Do a part; where it fails, say so and go on, so that one peer's trouble does not cost the whole run."""
         try:

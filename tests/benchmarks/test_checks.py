@@ -94,7 +94,7 @@ def test_page_gets_its_tables_and_keeps_those_whose_case_did_not_run():
     assert "\nkept\n" in found
 
 
-MEASURED = Measured(10e-6, 5e-6, 2e-3, 1e-4, 8e-6, 1e5, 1e5, 2300.0)
+MEASURED = Measured(10e-6, 5e-6, 2e-3, 1e-4, 8e-6, 1e5, 1e5, 2300.0, 5e-3)
 
 
 def test_a_fleet_of_twice_the_commits_has_twice_the_transactions():
@@ -108,7 +108,7 @@ def test_simulated_horizon_is_the_interval_where_the_budget_is_enough_and_longer
     fleet = Fleet()
     enough = simulate(fleet, MEASURED, "uniform", 1e7)
     assert enough.replay_s == pytest.approx(fleet.interval_s, rel=0.15)
-    scarce = simulate(fleet, Measured(*(10e-6, 5e-6, 2e-3, 1e-4, 8e-2, 1e5, 1e5, 2300.0)), "uniform", 1e7)
+    scarce = simulate(fleet, Measured(*(10e-6, 5e-6, 2e-3, 1e-4, 8e-2, 1e5, 1e5, 2300.0, 5e-3)), "uniform", 1e7)
     assert scarce.replay_s > 2 * fleet.interval_s
 
 

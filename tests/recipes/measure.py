@@ -75,7 +75,11 @@ def page() -> str:
         rows.append(
             f"| `{name}` | {found.measure} | {scores} | {found.baseline:.3f} | {verdict} | {worst:.0f} s | {found.parity[0]:.1e}, {max(found.parity):.1e} |"
         )
-        streams = "prompts and replies (`edge-rnn generate`)" if recipe.generation else "one output a record"
+        streams = (
+            "prompts and replies (`edge-rnn generate`, `run --mode generate`)"
+            if recipe.generation
+            else "one output a record"
+        )
         about.append(
             f"## {name}\n\n{recipe.purpose[0].upper()}{recipe.purpose[1:]}.\n\n- data: {recipe.source}\n"
             f"- licence: {recipe.licence}\n- baseline: {recipe.baseline}\n- as a stream: {streams}\n"
@@ -83,8 +87,9 @@ def page() -> str:
         )
     head = (
         "# Recipes\n\nWritten by `make recipes`, which trains each recipe with the seeds 0 to 4 and exports it: do not edit.\n"
-        "Settings were chosen before among the candidates that `python -m tests.recipes.choose` tries, by the loss on the\n"
-        "validation part, with other seeds; the test part was not looked at (`edge_rnn/recipes/tried.json`).\n"
+        "Settings were chosen before, among the candidates that `python -m tests.recipes.choose` tries: by the loss on the\n"
+        "validation part, with other seeds, the test part unseen (`edge_rnn/recipes/tried.json`). What the candidates have\n"
+        "in common (cell, batch, chunk, epochs) was set while the recipes were written, when test scores were seen, too.\n"
         "Seconds are the processor's, of the slowest seed on one core.\n"
         "Parity is the export's largest error over 256 steps per unit of the largest absolute value, of seed 0 and of the\n"
         "worst seed; above 1e-6 the export asks for `--tolerance`.\n\n"

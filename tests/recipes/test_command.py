@@ -29,6 +29,12 @@ def test_train_when_done_then_says_where_and_how_good(tmp_path, capsys):
     out = capsys.readouterr().out
     assert str(tmp_path / "run") in out
     assert "baseline 2.240" in out
+    assert f"look at: {tmp_path / 'run' / 'report.html'}" in out
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"report.html", "report.txt", "run.toml", "events", "streams.csv", "curves.png"} <= names
+    page = (tmp_path / "run/report.html").read_text()
+    for told in ("weather", "mean absolute error in °C", "2.240", "Residuals on the test part", "Seattle 2015"):
+        assert told in page
 
 
 @pytest.mark.parametrize(

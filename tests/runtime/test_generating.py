@@ -8,7 +8,7 @@ import pytest
 
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.batch import BY_KEY, RecordBatch
-from runtime.core.generating import MOST_CHARACTERS, MOST_WAITING, GeneratingProcessor
+from runtime.core.generating import MOST_BYTES, MOST_CHARACTERS, MOST_WAITING, GeneratingProcessor
 from runtime.core.generation import Request
 from runtime.core.philox import stream_number
 from runtime.core.processor import ProcessorSettings
@@ -208,3 +208,11 @@ def test_prompts_when_too_many_wait_then_the_next_is_a_dead_letter(bundle):
     assert dict(processed.dead_letters.headers[0])["edge-rnn-offset"] == str(MOST_WAITING).encode()
     finals = [value["prompt"] for _, value in run_on(one) if value["final"]]
     assert finals == list(range(MOST_WAITING))
+
+
+def test_prompts_when_those_in_wait_take_too_much_then_the_next_is_a_dead_letter(bundle):
+    one = processor(bundle)
+    processed = one.process(records(*((0, i, "a", "a" * 60_000) for i in range(10))))
+    assert [error[:46] for error in processed.errors] == ["the stream's prompts in wait would take more t"] * 4
+    (slot,) = one.streams.slots_of(0)
+    assert len(one.read_extras(np.array([slot]))[0]) < MOST_BYTES

@@ -25,7 +25,7 @@ def latency(site: Site) -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMES}
     for _ in range(2 if site.quick else 3):
         for name in NAMES:
-            found[name].append(_round(site, name, 4.0 if site.quick else 20.0))
+            found[name].append(_round(site, name, 4.0 if site.quick else 15.0))
             milliseconds = found[name][-1]["ms"]
             print(f"  latency, {name}: p50 {milliseconds['50']} ms, p99 {milliseconds['99']} ms", flush=True)
     site.figures["latency"] = found
