@@ -49,17 +49,17 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -m "not chaos" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not chaos and not fleet" -n 2 --dist loadfile
 
 containers: $(STAMP) ## What tests of images and devices stand on: podman, a registry, root file systems (root, Debian)
 	@echo "== containers"
 	@$(BIN)/python -m tests.deploy.containers
 
 fleet: $(STAMP) kafka containers ## Images, devices, a fleet of fifty killed at random points, twenty seeds (about 20 minutes)
-	@EDGE_RNN_FLEET_SEEDS=20 $(BIN)/python -m pytest -q -s tests/deploy
+	@EDGE_RNN_FLEET_SEEDS=20 EDGE_RNN_FLEET_DEVICES=50 $(BIN)/python -m pytest -q -s -m "" tests/deploy
 
 test-fast: $(STAMP) ## Tests that need no broker
-	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"
+	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos and not fleet"
 
 chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output compared (about 4 minutes)
 	@$(BIN)/python -m pytest -q tests/chaos

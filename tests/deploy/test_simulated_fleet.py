@@ -1,4 +1,4 @@
-"""Fifty simulated devices: waves, gates, deaths at random points, the way back; what status says is what is there."""
+"""Simulated devices, fifty in make fleet: waves, gates, deaths at random points, the way back; what status says is what is there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ canary = "2"
 waves = ["50%"]
 """
 SEEDS = range(int(os.environ.get("EDGE_RNN_FLEET_SEEDS", "2")))
-DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "50"))
+DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "12"))
 
 pytestmark = pytest.mark.slow
 
