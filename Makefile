@@ -15,9 +15,10 @@ QUIX := .cache/quix/.ready
 NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*.py)
 
 export ORT_DISABLE_TELEMETRY := 1
+export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs chaos soak kafka recipes containers fleet lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz imports kafka recipes containers fleet lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -64,8 +65,16 @@ test-fast: $(STAMP) ## Tests that need no broker
 chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output compared (about 4 minutes)
 	@$(BIN)/python -m pytest -q tests/chaos
 
-soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions)
+soak: $(STAMP) kafka ## Half an hour of faults on three nodes of Kafka (root: with network partitions), then 500 random modules exported
 	@$(BIN)/python -m tests.chaos --transport confluent --nodes 3 --network --seconds 1800 --faults 1000 --quick 4 --seed 1 --daemon-argument=--background-records=8 --json chaos-out/soak.json --logs chaos-out/logs
+	@$(MAKE) --no-print-directory fuzz
+
+fuzz: $(STAMP) ## 500 random causal modules exported and compared, and every kind of the zoo (about 10 minutes)
+	@EDGE_RNN_FUZZ=500 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=20000 tests/exporters/test_fuzz.py
+	@$(BIN)/python -m tests.exporters.zoo
+
+imports: $(STAMP) ## ONNX files out of PyPI packages imported and compared with a plain loop; renews docs/import.md
+	@$(BIN)/python -m tests.exporters.foreign --write docs/import.md
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -87,6 +96,9 @@ bench: $(STAMP) kafka $(QUIX) ## Every ratio beside the peers, in one run (about
 
 bench-quick: $(STAMP) kafka ## The same on ratios that a regression would show, under generous thresholds (a minute)
 	@$(BIN)/python -m tests.benchmarks --quick --out $(BENCH_OUT)-quick
+
+voice: $(STAMP) kafka ## Live streams of sound that this machine carries, and a frame's cost beside the model alone (3 minutes)
+	@$(BIN)/python -m tests.benchmarks.voice
 
 bench-docs: $(STAMP) ## Write the tables of docs/performance.md and docs/scale.md from the last report of make bench
 	@$(BIN)/python -m tests.benchmarks.report $(BENCH_OUT)/report.json docs/performance.md

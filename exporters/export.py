@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,31 +20,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_rnn.contract.bundle import GOLDEN, GRAPH, Bundle, write_bundle
-from edge_rnn.contract.errors import ExportRefused, GateFailed, UsageError
-from edge_rnn.contract.gates import GATES, SEED, TOLERANCE, check_parity, measure_gates, report_of
-from edge_rnn.contract.golden import GOLDEN_STEPS, GOLDEN_STREAMS, Golden, encode_golden
-from edge_rnn.contract.signature import FORMAT, GateFigure, GateReport, InputSpec, Manifest
-from edge_rnn.contract.stability import sweep_bits
+from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
+from edge_rnn.contract.errors import ExportRefused, GateFailed
+from edge_rnn.contract.framing import Framing
+from edge_rnn.contract.front_end import FrontEnd
+from edge_rnn.contract.gates import SEED, TOLERANCE, check_parity
+from edge_rnn.contract.golden import GOLDEN_STEPS, Golden, encode_arrays, encode_golden
+from edge_rnn.contract.signature import FORMAT, GateReport, InputSpec, Manifest
 from edge_rnn.contract.stepgraph import Step, StepGraph
-from edge_rnn.contract.trial import Record, Subject, split_at
-from edge_rnn.contract.verification import bit_inputs, cpu_engine
+from edge_rnn.contract.trial import Record, Subject, run_chunks
 from edge_rnn.models import EncoderDecoder, SequenceModel
+from exporters.frontends.around import behind, check_framing
 from exporters.graph import LEAST_ONNXRUNTIME, OPSET
 from exporters.inputs import infer_input, sample_input
 from exporters.lift import Lifted, lift
+from exporters.naming import LARGEST_TOLERANCE, check_name, check_tolerance
 from exporters.prompt import PROMPT_GRAPH, lift_prompt
-from exporters.reference import measure_rounding, record_module
+from exporters.proof import BATCH, MARKS, Progress, prove_graph
+from exporters.reference import RunRecord, measure_rounding, record_module
 from exporters.source import Source
-
-BATCH = 8
-MARKS = (1, 2, 64, 128, GOLDEN_STEPS)
-"""Numbers of steps after which the module's states are recorded."""
-
-LARGEST_TOLERANCE = 1e-3
-"""Beyond this a graph that is wrong could pass."""
-
-Progress = Callable[[str, GateFigure], None]
 
 
 def export_bundle(
@@ -54,24 +47,36 @@ def export_bundle(
     *,
     name: str | None = None,
     inputs: Sequence[InputSpec] = (),
+    states: Mapping[str, int] | None = None,
+    framing: Framing | None = None,
+    front_end: FrontEnd | None = None,
     tolerance: float = TOLERANCE,
     progress: Progress | None = None,
 ) -> Bundle:
     """Export a module to the bundle ``path``; see the protocol above.
 
     ``inputs`` describe the arguments of forward where the module does not say them itself.
-    ``tolerance`` is the error allowed per unit of the largest absolute value. ``progress`` is told each gate and its figure as it passes. Raises `ExportRefused` when the
-    module cannot become a step graph and `GateFailed` when the graph is not the module; either
-    way nothing is written.
+    ``states`` name the arguments that are states, and the number of the result that is the new one.
+    ``framing``: samples come, and this makes the windows that the one input takes; ``front_end`` is then put before a
+    module that takes what is heard of them. ``tolerance`` is the error allowed per unit of the largest absolute value.
+    ``progress`` is told each gate and its figure as it passes. Raises `UsageError` for settings that do not go
+    together, `ExportRefused` when the module cannot become a step graph and `GateFailed` when the graph is not the
+    module; either way nothing is written.
     """
     name = check_name(name or source.name)
     check_tolerance(tolerance)
     module = _copy_for_inference(source.module)
     specs = tuple(inputs) or (infer_input(module),)
-    lifted = lift(module, specs, name)
+    if front_end is not None:
+        module, specs = behind(front_end, module, specs)
+    check_framing(framing, specs)
+    lifted = lift(module, specs, name, states)
     golden, report = prove(module, lifted, name, tolerance=tolerance, progress=progress)
-    manifest = _manifest(lifted, name, origin=source.origin, gates=report)
+    manifest = msgspec.structs.replace(_manifest(lifted, name, origin=source.origin, gates=report), framing=framing)
     files = {GRAPH: lifted.graph, GOLDEN: encode_golden(manifest, golden)}
+    first = {state.spec.name: state.initial for state in lifted.states if state.spec.initial != "zeros"}
+    if first:
+        files[INITIAL] = encode_arrays(first)
     if isinstance(module, SequenceModel):
         manifest = msgspec.structs.replace(manifest, generation=module.generation)
     if isinstance(module, EncoderDecoder):
@@ -97,26 +102,34 @@ def prove(
     step = StepGraph(manifest, lifted.graph) if step is None else step
     rng = np.random.default_rng(SEED)
     inputs = [sample_input(spec, module, GOLDEN_STEPS, BATCH, rng) for spec in lifted.inputs]
-    expected = record_module(module, lifted, inputs, MARKS)
-    golden = Golden([value[:, :GOLDEN_STREAMS] for value in inputs], _first_streams(expected))
-    subject = Subject.of(manifest, step, [np.zeros(spec.row_shape, spec.dtype) for spec in manifest.states])
-    figures: dict[str, GateFigure] = {}
-    try:
-        for gate, figure in measure_gates(subject, inputs, expected, tolerance=tolerance):
-            figures[gate] = figure
-            if progress is not None:
-                progress(gate, figure)
-        chunks = split_at(MARKS, GOLDEN_STEPS, 64)
-        check_parity(subject, golden.inputs, golden.record, chunks, gate="golden vectors", tolerance=tolerance)
-    except GateFailed as error:
-        told = str(error)
-        if GATES[0] not in figures:
-            rounding = measure_rounding(module, lifted, inputs, expected)
-            remark = _explain(subject, inputs, expected, rounding)
-            told = f"{told.partition('; ')[0]}; {remark}" if remark else told
-        raise GateFailed(f"{told}; nothing was written") from error
-    bits = sweep_bits(subject, bit_inputs(golden.inputs), cpu_engine())
-    return golden, report_of(figures, bits, tolerance=tolerance)
+    for value, argument in zip(inputs, lifted.forward.arguments, strict=True):
+        if lifted.forward.is_static(argument):
+            value[:] = value[:1]
+    subject = Subject.of(manifest, step, [state.initial for state in lifted.states])
+    expected = _with_states(subject, record_module(module, lifted, inputs, MARKS), inputs)
+
+    def explain(told: str, parity: bool) -> str:
+        if parity:
+            return told
+        remark = _explain(subject, inputs, expected, measure_rounding(module, lifted, inputs, expected))
+        return f"{told.partition('; ')[0]}; {remark}" if remark else told
+
+    return prove_graph(subject, inputs, expected, tolerance=tolerance, progress=progress, explain=explain)
+
+
+def _with_states(subject: Subject, record: RunRecord, inputs: Sequence[np.ndarray]) -> Record:
+    """The record, with those states taken from the graph itself that the module does not show.
+
+    What such a state does to the outputs is compared with the module; the state has no other witness.
+    """
+    if all(value is not None for values in record.states.values() for value in values):
+        return Record(record.outputs, {m: [v for v in values if v is not None] for m, values in record.states.items()})
+    own = run_chunks(subject, inputs, [1] * inputs[0].shape[0])
+    states = {
+        mark: [own.states[mark][i] if value is None else value for i, value in enumerate(values)]
+        for mark, values in record.states.items()
+    }
+    return Record(record.outputs, states)
 
 
 def _explain(subject: Subject, inputs: Sequence[np.ndarray], expected: Record, rounding: float | None) -> str:
@@ -134,25 +147,18 @@ def _explain(subject: Subject, inputs: Sequence[np.ndarray], expected: Record, r
     return f"{told}: --tolerance {needed:.0e} allows for that"
 
 
-def check_tolerance(tolerance: float) -> None:
-    """Raise `UsageError` unless it is between `TOLERANCE` and `LARGEST_TOLERANCE`."""
-    if not TOLERANCE <= tolerance <= LARGEST_TOLERANCE:
-        raise UsageError(f"the tolerance is {tolerance:g}; give one from {TOLERANCE:g} to {LARGEST_TOLERANCE:g}")
-
-
-def check_name(name: str) -> str:
-    """A bundle's name: letters, digits, ``-``, ``_`` and ``.``. Raises `UsageError`."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(
-            f"the name {name!r} cannot name a bundle: give --name with up to 64 letters, digits, '-', '_' and '.'"
-        )
-    return name
-
-
 def _copy_for_inference(module: nn.Module) -> nn.Module:
     try:
         copied = copy.deepcopy(module)
-    except Exception as error:  # parametrised modules refuse in their own ways
+    except Exception as error:  # modules may refuse in their own ways: torch's older weight norm does
+        if any(
+            parameter.grad_fn is not None
+            for child in module.modules()
+            for parameter in vars(child).values()
+            if isinstance(parameter, torch.Tensor)
+        ):
+            with torch.no_grad():
+                return _copy_without_gradients(module)
         raise ExportRefused(
             f"the module {type(module).__name__} cannot be copied: {' '.join(str(error).split())[:200]};"
             " remove its parametrisations (e.g. weight norm) first"
@@ -160,11 +166,14 @@ def _copy_for_inference(module: nn.Module) -> nn.Module:
     return copied.to("cpu", torch.float32).eval()
 
 
-def _first_streams(record: Record) -> Record:
-    return Record(
-        [value[:, :GOLDEN_STREAMS] for value in record.outputs],
-        {mark: [value[:GOLDEN_STREAMS] for value in values] for mark, values in record.states.items()},
-    )
+def _copy_without_gradients(module: nn.Module) -> nn.Module:
+    """A copy where computed tensors lie on the module, e.g. the product of torch's older weight norm."""
+    memo: dict[int, object] = {}
+    for child in module.modules():
+        for value in vars(child).values():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo).to("cpu", torch.float32).eval()
 
 
 def _manifest(

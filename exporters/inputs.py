@@ -1,7 +1,8 @@
 """The inputs of a module: given as ``NAME:DTYPE:AXES``, or read from the module where it says them.
 
 AXES lists the axes in the order of the module's own forward: ``time`` and ``batch``, and a number
-for each axis that is fixed, e.g. ``x:float32:batch,time,5`` or ``tokens:int64:batch,time``.
+for each axis that is fixed, e.g. ``x:float32:batch,time,5`` or ``tokens:int64:batch,time``. Beside
+inputs with a time axis, one without it stays the same along a stream: ``speaker:float32:batch,8``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from edge_rnn.contract.errors import ExportRefused, UsageError
+from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.signature import InputSpec
 from edge_rnn.models import ElmanSigmoid, JordanLayer, SequenceModel
 
@@ -30,14 +31,25 @@ def parse_input(text: str) -> InputSpec:
     if dtype not in DTYPES:
         raise refuse(f"the type is {dtype!r}, expected one of {', '.join(DTYPES)}")
     dims = [dim.strip() for dim in axes_text.split(",")]
-    if dims.count("batch") != 1 or dims.count("time") != 1:
-        raise refuse(f"the axes are {dims}, expected 'time' and 'batch' once each")
+    if dims.count("batch") != 1 or dims.count("time") > 1:
+        raise refuse(f"the axes are {dims}, expected 'batch' once and 'time' at most once")
     for dim in dims:
         if dim not in ("time", "batch") and not (dim.isdecimal() and int(dim) > 0):
             raise refuse(f"the axis {dim!r} is neither time, batch nor a size")
     axes = tuple(dim if dim in ("time", "batch") else "feature" for dim in dims)
     shape = tuple(dim if dim in ("time", "batch") else int(dim) for dim in dims)
     return InputSpec(name=name, dtype=dtype, shape=shape, axes=axes)
+
+
+def parse_state(text: str) -> tuple[str, int]:
+    """Read ``ARG=INDEX``. Raises `UsageError`."""
+    name, equals, index = text.partition("=")
+    if not equals or not name.isidentifier() or not index.isdecimal():
+        raise UsageError(
+            f"--state {text!r}: expected ARG=INDEX, an argument of forward and the number of the result that is its new"
+            " value, e.g. h=1"
+        )
+    return name, int(index)
 
 
 def infer_input(module: nn.Module) -> InputSpec:
@@ -64,7 +76,7 @@ def token_input(name: str, features: tuple[str, ...] | None, vocabulary: tuple[s
 
 def vocabulary_of(module: nn.Module) -> int:
     """How many different whole numbers an integer input may hold: the size of the smallest embedding."""
-    sizes = [child.num_embeddings for child in module.modules() if isinstance(child, nn.Embedding)]
+    sizes = [child.num_embeddings for child in module.modules() if isinstance(child, (nn.Embedding, nn.EmbeddingBag))]
     return min(sizes, default=2)
 
 
@@ -88,12 +100,14 @@ def sample_input(spec: InputSpec, module: nn.Module, steps: int, batch: int, rng
 
 def _first_width(module: nn.Module) -> int:
     for child in module.modules():
-        if isinstance(child, (nn.RNNBase, ElmanSigmoid, JordanLayer)):
+        if isinstance(child, (nn.RNNBase, nn.RNNCellBase, ElmanSigmoid, JordanLayer)):
             return int(child.input_size)
         if isinstance(child, nn.Linear):
             return child.in_features
         if isinstance(child, nn.LayerNorm):
             return int(child.normalized_shape[-1])
+        if isinstance(child, nn.Conv1d):
+            return child.in_channels
         if isinstance(child, nn.Embedding):
             raise UsageError(
                 f"the module {type(module).__name__} takes whole numbers; say which, e.g. --input tokens:int64:batch,time"
@@ -107,7 +121,7 @@ def _axis_order(module: nn.Module) -> tuple[str, str]:
             return ("batch", "time") if child.batch_first else ("time", "batch")
         if isinstance(child, (ElmanSigmoid, JordanLayer)):
             return ("time", "batch")
-    raise ExportRefused(
-        f"the module {type(module).__name__} has no recurrent submodule (LSTM, GRU, RNN, ElmanSigmoid, JordanLayer),"
-        " so nothing says which axis is time; give e.g. --input x:float32:time,batch,5"
+    raise UsageError(
+        f"the module {type(module).__name__} has no recurrent layer of torch's (LSTM, GRU, RNN), so nothing says which axis"
+        " is time; give e.g. --input x:float32:batch,time,5"
     )

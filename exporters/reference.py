@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from edge_rnn.contract.errors import ExportRefused
-from edge_rnn.contract.signature import TensorSpec
 from edge_rnn.contract.stepgraph import Arrays
 from edge_rnn.contract.trial import Record
-from exporters.emit.registry import array_of
-from exporters.lift import Lifted
+from exporters.emit.registry import Run, array_of
+from exporters.lift import Lifted, run_module, to_module
+from exporters.returned import OutputOf, tensors_in
+from exporters.trace.rules.recurrent import KINDS
+
+States = list[np.ndarray | None]
+"""In manifest order; ``None`` where the module does not show a state."""
 
 
-def record_module(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray], marks: Sequence[int]) -> Record:
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run of the module gave: ``outputs`` ``[time, batch, *row]``, and states by number of steps."""
+
+    outputs: Arrays
+    states: Mapping[int, States]
+
+
+def record_module(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray], marks: Sequence[int]) -> RunRecord:
     """Run the module over ``inputs`` ``[time, batch, *row]`` from fresh states.
 
     Each run is one whole sequence: the whole for the outputs, and one up to each of ``marks`` for
@@ -29,65 +43,79 @@ def record_module(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray
     with _one_thread():
         outputs, last = _run(module, lifted, inputs)
         states = {steps: last}
+        shows = any(state.read is not None for state in lifted.states)
         for mark in marks:
             if mark < steps:
-                states[mark] = _run(module, lifted, [value[:mark] for value in inputs])[1]
+                states[mark] = (
+                    _run(module, lifted, [value[:mark] for value in inputs])[1] if shows else [None] * len(last)
+                )
         if any(output.last_step for output in lifted.outputs):
             prefixes = [_run(module, lifted, [value[:end] for value in inputs])[0] for end in range(1, steps + 1)]
             for index, output in enumerate(lifted.outputs):
                 if output.last_step:
                     outputs[index] = np.concatenate([prefix[index] for prefix in prefixes])
-    return Record(outputs, states)
+    return RunRecord(outputs, states)
 
 
-def _run(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray]) -> tuple[Arrays, Arrays]:
+def _run(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray]) -> tuple[Arrays, States]:
     """One whole sequence: outputs ``[time, batch, *row]`` (or the last step only) and last states ``[batch, *row]``."""
-    returned_by: dict[nn.Module, Any] = {}
+    run = Run()
 
     def keep(submodule: nn.Module, _: object, returned: Any) -> None:
-        returned_by[submodule] = returned
+        run.returned[submodule] = returned
 
-    hooks = [submodule.register_forward_hook(keep) for submodule in {state.module for state in lifted.states}]
-    arguments = [_to_module(spec, value) for spec, value in zip(lifted.inputs, inputs, strict=True)]
+    hooks = [submodule.register_forward_hook(keep) for submodule in module.modules()]
+    forward = lifted.forward
+    arguments = [to_module(forward, spec, value) for spec, value in zip(forward.arguments, inputs, strict=True)]
     try:
-        with torch.inference_mode():
-            returned = module(*arguments)
-    except Exception as error:  # the user's forward runs here and may raise anything
-        shapes = ", ".join(f"{spec.name} {list(a.shape)}" for spec, a in zip(lifted.inputs, arguments, strict=True))
-        raise ExportRefused(
-            f"the module {type(module).__name__} itself fails on {shapes}: {' '.join(str(error).split())[:200]};"
-            " check --input against its forward"
-        ) from error
+        with _Calls(run):
+            returned = run_module(forward, arguments)
     finally:
         for hook in hooks:
             hook.remove()
-    outputs = []
-    for output in lifted.outputs:
-        value = array_of(_at(returned, output.place))
-        spec = output.spec
-        if output.last_step:
-            axes = [role for role in spec.axes if role != "time"]
-            outputs.append(np.moveaxis(value, axes.index("batch"), 0)[None])
-        else:
-            outputs.append(np.moveaxis(value, (spec.axes.index("time"), spec.batch_axis), (0, 1)))
+    steps, batch = inputs[0].shape[:2]
+    tensors = dict(tensors_in(returned))
+    missing = [output.place for output in lifted.outputs if output.place not in tensors]
+    if missing:
+        raise ExportRefused(
+            f"the module {type(module).__name__} returns its outputs in another form for {steps} steps than for a few;"
+            " let it always return the same"
+        )
+    outputs = [_canonical(output, array_of(tensors[output.place]), steps, batch) for output in lifted.outputs]
     states = [
-        np.moveaxis(array_of(state.read(returned_by[state.module])), state.spec.batch_axis, 0)
+        None if state.read is None else np.moveaxis(array_of(state.read(run)), state.spec.batch_axis, 0)
         for state in lifted.states
     ]
     return outputs, states
 
 
-def _to_module(spec: TensorSpec, value: np.ndarray) -> torch.Tensor:
-    """``[time, batch, *row]`` to the axis order of the module's forward."""
-    order = (spec.axes.index("time"), spec.batch_axis)
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(value, (0, 1), order)))
+def _canonical(output: OutputOf, value: np.ndarray, steps: int, batch: int) -> np.ndarray:
+    """``[time, batch, *row]`` of what the module returned."""
+    items = [item for axis in output.axes for item in axis]
+    sizes = [{"T": steps, "B": batch}[item] if isinstance(item, str) else item for item in items]
+    if int(np.prod(sizes)) != value.size:
+        raise ExportRefused(
+            f"the output {output.spec.name!r} has shape {list(value.shape)} for {steps} steps of {batch} streams, which is"
+            " not what a few steps made expect; let its shape follow from its input's"
+        )
+    value = value.reshape(sizes)
+    if output.last_step:
+        return np.moveaxis(value, items.index("B"), 0)[None]
+    return np.moveaxis(value, (items.index("T"), items.index("B")), (0, 1))
 
 
-def _at(returned: Any, place: int | str | None) -> torch.Tensor:
-    value = returned if place is None else returned[place]
-    if not isinstance(value, torch.Tensor):
-        raise ExportRefused(f"the module returned a {type(value).__name__}, expected a tensor")
-    return value
+class _Calls(TorchFunctionMode):
+    """Keeps what each call of a recurrent function returned."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in KINDS:
+            self._run.calls.append(returned)
+        return returned
 
 
 def measure_rounding(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndarray], expected: Record) -> float | None:
@@ -105,8 +133,8 @@ def measure_rounding(module: nn.Module, lifted: Lifted, inputs: Sequence[np.ndar
     finally:
         module.float()
     pairs = list(zip(expected.outputs, record.outputs, strict=True))
-    for mark, states in expected.states.items():
-        pairs += zip(states, record.states[mark], strict=True)
+    for mark, states in record.states.items():
+        pairs += [pair for pair in zip(expected.states[mark], states, strict=True) if pair[1] is not None]  # type: ignore[misc]
     distances = [np.abs(value - reference).max() / max(1.0, np.abs(reference).max()) for value, reference in pairs]
     return float(max(distances))
 

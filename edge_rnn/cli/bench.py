@@ -19,7 +19,7 @@ def command(
         ),
     ] = None,
     client: Annotated[str, typer.Option(help="kafka-python or confluent", envvar="EDGE_RNN_CLIENT")] = "kafka-python",
-    codec: Annotated[str, typer.Option(help="json or f32: of the stages and end to end")] = "json",
+    codec: Annotated[str, typer.Option(help="json, f32 or pcm16: of the stages and end to end")] = "json",
     streams: Annotated[int, typer.Option(min=1, help="Streams whose states are kept.")] = 4000,
     records: Annotated[int, typer.Option(min=1000, help="Records for the transport and end to end.")] = 60_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -38,8 +38,8 @@ def command(
     from runtime.daemon.measure.bench import run_bench
     from runtime.transports.protocol import Client
 
-    if codec not in ("json", "f32"):
-        raise UsageError(f"--codec is {codec!r}, expected json or f32")
+    if codec not in ("json", "f32", "pcm16"):
+        raise UsageError(f"--codec is {codec!r}, expected json, f32 or pcm16")
     if client not in ("kafka-python", "confluent"):
         raise UsageError(f"--client is {client!r}, expected kafka-python or confluent")
     if out is not None:

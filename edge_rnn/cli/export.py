@@ -6,13 +6,26 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from edge_rnn.cli.gate_table import gate_lines, gate_row
+from edge_rnn.cli.options import (
+    Calibration,
+    Framing,
+    FrontEnd,
+    Json,
+    MaxDrop,
+    Name,
+    Precision,
+    Tolerance,
+    WeightBits,
+)
+from edge_rnn.cli.precision import STREAMS, made_in
+from edge_rnn.cli.written import show_gate, show_written
+from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import MissingDependency
+from edge_rnn.contract.framing import parse_framing
+from edge_rnn.contract.front_end import parse_front_end
 from edge_rnn.contract.gates import TOLERANCE
-from edge_rnn.contract.signature import GateFigure
 
 NEEDED = ("torch", "onnx", "safetensors")
 
@@ -20,19 +33,27 @@ NEEDED = ("torch", "onnx", "safetensors")
 def command(
     source: Annotated[str, typer.Argument(help="A RUN directory, FILE.py:NAME or module:NAME.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the bundle.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the source's.")] = None,
+    name: Name = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each streamed argument."),
+        typer.Option("--input", help="NAME:DTYPE:AXES, e.g. x:float32:batch,time,5; once for each argument."),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="ARG=INDEX: an argument of forward that is a state, and its new value's place."),
     ] = None,
     args: Annotated[str | None, typer.Option(help="JSON arguments of the class or function that NAME is.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="State dict: .safetensors, or what torch.save wrote.", show_default=False)
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Error allowed per unit of the largest value; the bundle records it.")
-    ] = TOLERANCE,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    framing: Framing = None,
+    front_end: FrontEnd = None,
+    tolerance: Tolerance = TOLERANCE,
+    precision: Precision = "fp32",
+    calibration: Calibration = None,
+    max_drop: MaxDrop = None,
+    weight_bits: WeightBits = None,
+    json: Json = False,
 ) -> None:
     """Export a trained model as a bundle: a step graph whose state goes in and comes out.
 
@@ -42,10 +63,16 @@ def command(
     Example: edge-rnn export runs/activity -o bundles/activity
 
     Example: edge-rnn export model.py:Net -o bundles/net --input x:float32:batch,time,5 --weights net.pt
+
+    Example: edge-rnn export runs/activity -o bundles/activity-int8 --precision int8 --max-drop 0.01
+
+    Example: edge-rnn export runs/keyword -o bundles/keyword --framing hop=256,context=128,rate=11025
+
+    Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
     """
     try:
         from exporters.export import export_bundle
-        from exporters.inputs import parse_input
+        from exporters.inputs import parse_input, parse_state
         from exporters.source import resolve_source
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in NEEDED:
@@ -55,23 +82,31 @@ def command(
         ) from error
 
     specs = [parse_input(text) for text in inputs or []]
+    pairs = dict(parse_state(text) for text in states or [])
+    frames = None if framing is None else parse_framing(framing)
+    front = None if front_end is None else parse_front_end(front_end, frames)
     resolved = resolve_source(source, arguments=args, weights=weights)
-    progress = None if json else _show
-    bundle = export_bundle(resolved, output, name=name, inputs=specs, tolerance=tolerance, progress=progress)
+    progress = None if json else show_gate
+    if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
+        calibration = Path(source) / STREAMS
+
+    def make(path: Path) -> Bundle:
+        return export_bundle(
+            resolved,
+            path,
+            name=name,
+            inputs=specs,
+            states=pairs,
+            framing=frames,
+            front_end=front,
+            tolerance=tolerance,
+            progress=progress,
+        )
+
+    bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
+    for spec in bundle.manifest.outputs:
+        if spec.note is not None:
+            print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)
     if weights is None and not Path(source).is_dir():
         print(f"note: without --weights the weights are those that {source} itself sets", file=sys.stderr)
-    gates = bundle.manifest.gates
-    assert gates is not None
-    if json:
-        result = {"bundle": str(output), "name": bundle.manifest.name, "digest": bundle.digest, "gates": gates}
-        print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
-        return
-    for line in gate_lines(gates):
-        print(line)
-    print(f"\nwrote {output}; look at it with: edge-rnn inspect {output}")
-
-
-def _show(gate: str, figure: GateFigure) -> None:
-    """Show each gate as it passes, where a person watches."""
-    if sys.stderr.isatty():
-        print(gate_row(gate, figure), file=sys.stderr)
+    show_written(bundle, output, json=json)

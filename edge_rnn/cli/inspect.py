@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from edge_rnn.cli.gate_table import gate_lines
+from edge_rnn.cli.precision import accuracy_lines
 from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.contract.signature import encode_manifest
 
@@ -47,6 +48,8 @@ def describe(bundle: Bundle) -> Iterator[str]:
             ("needs", f"onnxruntime {manifest.onnxruntime} or later"),
             ("digest", bundle.digest),
             *([("made from", source)] if source else []),
+            *([("framing", str(manifest.framing))] if manifest.framing else []),
+            *([("batch", "one stream a call: streams take turns")] if manifest.batch_limit == 1 else []),
         ]
     )
     yield "\ninputs"
@@ -77,7 +80,7 @@ def describe(bundle: Bundle) -> Iterator[str]:
     )
     yield "\ngates, when it was exported"
     lines = gate_lines(manifest.gates) if manifest.gates is not None else ["none recorded; run edge-rnn verify"]
-    yield from (f"  {line}" for line in lines)
+    yield from (f"  {line}" for line in [*lines, *accuracy_lines(bundle)])
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

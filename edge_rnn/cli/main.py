@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "demo",
     "train": "train",
     "export": "export",
+    "import": "import_",
     "verify": "verify",
     "inspect": "inspect",
     "run": "run",

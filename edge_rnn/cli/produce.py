@@ -13,13 +13,16 @@ from edge_rnn.contract.errors import TopicError, UsageError
 
 
 def command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows: .csv, .jsonl or .parquet with a key column.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="Rows: .csv, .jsonl or .parquet with a key column; sound: .wav or .pcm."),
+    ],
     topic: Annotated[str, typer.Option(help="Topic to write.")],
     broker: Annotated[
         str, typer.Option("--broker", "--bootstrap-server", envvar="EDGE_RNN_BROKER", help="HOST:PORT or sqlite:PATH")
     ] = "localhost:9092",
     client: Annotated[str, typer.Option(help="kafka-python or confluent", envvar="EDGE_RNN_CLIENT")] = "kafka-python",
-    codec: Annotated[str, typer.Option(help="json or f32")] = "json",
+    codec: Annotated[str, typer.Option(help="json, f32 or pcm16")] = "json",
     features: Annotated[
         str | None, typer.Option(help="Columns to send, in order, separated by commas  [all but key and timestamp]")
     ] = None,
@@ -38,8 +41,8 @@ def command(
     from runtime.transports.files import read_batches
     from runtime.transports.protocol import Client
 
-    if codec not in ("json", "f32"):
-        raise UsageError(f"--codec is {codec!r}, expected json or f32")
+    if codec not in ("json", "f32", "pcm16"):
+        raise UsageError(f"--codec is {codec!r}, expected json, f32 or pcm16")
     if client not in ("kafka-python", "confluent"):
         raise UsageError(f"--client is {client!r}, expected kafka-python or confluent")
     if rate is not None and not 0 < rate < float("inf"):

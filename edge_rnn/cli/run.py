@@ -26,8 +26,15 @@ def command(
     mode: Annotated[
         Text, typer.Option(help="step: an output a record; generate: prompts in, a record a token out  [step]")
     ] = None,
-    codec: Annotated[Text, typer.Option(help="How input values are written: json or f32  [json]")] = None,
+    codec: Annotated[Text, typer.Option(help="How input values are written: json, f32 or pcm16  [json]")] = None,
     output_codec: Annotated[Text, typer.Option(help="json or f32  [as the input]")] = None,
+    emit: Annotated[
+        Text,
+        typer.Option(help="every, or segments:on=0.5,off=0.35,min-speech=250ms,min-silence=100ms,pad=30ms  [every]"),
+    ] = None,
+    input_rate: Annotated[
+        int | None, typer.Option(help="Samples a second of the input, where the model takes another rate.")
+    ] = None,
     dead_letter: Annotated[Text, typer.Option(help="Topic for records that cannot be used.")] = None,
     create_topics: Annotated[
         bool | None,
@@ -41,7 +48,7 @@ def command(
         Text, typer.Option(help="Longest time that a changed state stays unsaved; 0: save in every commit  [30s]")
     ] = None,
     snapshot_budget: Annotated[
-        Text, typer.Option(help="Most bytes of state saved a second  [a tenth of the time between commits]")
+        Text, typer.Option(help="Most bytes of state saved a second  [what a 25th of the time does]")
     ] = None,
     max_replay: Annotated[int | None, typer.Option(help="Warn when a crash would replay more records.")] = None,
     idle_reset: Annotated[
@@ -71,11 +78,13 @@ def command(
     ] = None,
     on_moved_offsets: Annotated[Text, typer.Option(help="Offsets that don't fit: fail or reset  [fail]")] = None,
     on_lost_input: Annotated[Text, typer.Option(help="Input dropped by retention: fail or reset  [fail]")] = None,
-    max_records: Annotated[int | None, typer.Option(help="Most records a poll  [4096]")] = None,
+    max_records: Annotated[
+        int | None, typer.Option(help="Most records a poll; fewer where the model is slow  [32768]")
+    ] = None,
     background_records: Annotated[
         int | None, typer.Option(help="A poll of fewer goes straight through, without a thread between  [256]")
     ] = None,
-    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [64]")] = None,
+    max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
     shadow: Annotated[
         Text,
@@ -111,7 +120,7 @@ def command(
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
-    from runtime.daemon.workers import check_workers, run_workers
+    from runtime.daemon.workers import check_workers, end_with_parent, run_workers
     from runtime.observe.logs import configure_logs
 
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
@@ -122,6 +131,7 @@ def command(
         if status:
             raise typer.Exit(status)
         return
+    end_with_parent()
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

@@ -17,11 +17,20 @@ import msgspec
 import numpy as np
 
 from edge_rnn.contract.errors import BundleError
-from edge_rnn.contract.signature import Manifest, StateSpec, check_manifest, decode_manifest, encode_manifest
+from edge_rnn.contract.signature import (
+    InitialArray,
+    Manifest,
+    StateSpec,
+    check_manifest,
+    decode_manifest,
+    encode_manifest,
+)
 
 MANIFEST = "manifest.json"
 GRAPH = "step.onnx"
 GOLDEN = "golden.npz"
+INITIAL = "initial.npz"
+"""First values of states that are not zero, and constants that are too large for the manifest."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +59,31 @@ class Bundle:
         """One stream's first value of a state: ``dtype[*row_shape]``."""
         if spec.initial == "zeros":
             return np.zeros(spec.row_shape, spec.dtype)
-        try:
-            with np.load(self.path / spec.initial.file, allow_pickle=False) as arrays:
-                value = np.asarray(arrays[spec.initial.array])
-        except (OSError, KeyError, ValueError) as error:
-            raise BundleError(
-                f"{self.path}: the first value of state {spec.name!r} cannot be read from {spec.initial.file}: {error}"
-            ) from error
+        value = self._array(spec.initial, f"the first value of state {spec.name!r}")
         if value.shape != spec.row_shape or value.dtype != np.dtype(spec.dtype):
             raise BundleError(
                 f"{self.path}: the first value of state {spec.name!r} is {value.dtype}{list(value.shape)},"
                 f" expected {spec.dtype}{list(spec.row_shape)}; export the bundle again"
             )
         return value
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """The value of each constant input, of one stream where it has a batch axis."""
+        values: dict[str, np.ndarray] = {}
+        for spec in self.manifest.constants:
+            kept = spec.value
+            if isinstance(kept, InitialArray):
+                values[spec.name] = self._array(kept, f"the constant {spec.name!r}").astype(spec.dtype)
+            else:
+                values[spec.name] = np.asarray(kept, spec.dtype)
+        return values
+
+    def _array(self, kept: InitialArray, what: str) -> np.ndarray:
+        try:
+            with np.load(self.path / kept.file, allow_pickle=False) as arrays:
+                return np.asarray(arrays[kept.array])
+        except (OSError, KeyError, ValueError) as error:
+            raise BundleError(f"{self.path}: {what} cannot be read from {kept.file}: {error}") from error
 
 
 def open_bundle(path: Path | str, *, check_files: bool = True) -> Bundle:

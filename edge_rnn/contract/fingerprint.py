@@ -21,5 +21,13 @@ def state_fingerprint(manifest: Manifest, settings: Mapping[str, str]) -> bytes:
     `FINGERPRINT_BYTES` bytes.
     """
     files = {name: digest for name, digest in manifest.files.items() if name != "golden.npz"}
-    value = (files, manifest.inputs, manifest.states, manifest.constants, dict(sorted(settings.items())))
+    value: tuple[object, ...] = (
+        files,
+        manifest.inputs,
+        manifest.states,
+        manifest.constants,
+        dict(sorted(settings.items())),
+    )
+    if manifest.framing is not None:
+        value = (*value, manifest.framing)
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).digest()[:FINGERPRINT_BYTES]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,11 @@ def encode_golden(manifest: Manifest, golden: Golden) -> bytes:
         arrays[f"output:{out.name}"] = value
     for index, state in enumerate(manifest.states):
         arrays[f"state:{state.name}"] = np.stack([golden.record.states[mark][index] for mark in marks])
+    return encode_arrays(arrays)
+
+
+def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays as the contents of an ``.npz`` file; the same bytes for the same values."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in arrays.items():

@@ -11,7 +11,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edge_rnn.contract.accuracy import Accuracy
 from edge_rnn.contract.errors import BundleError
+from edge_rnn.contract.framing import Framing
 
 FORMAT = 1
 """Version of the manifest's schema that this code reads and writes."""
@@ -68,10 +70,15 @@ class InputSpec(TensorSpec, frozen=True):
 
 
 class OutputSpec(TensorSpec, frozen=True):
-    """An output. ``kind`` says how to read it; ``labels`` names the classes of a classifier."""
+    """An output. ``kind`` says how to read it; ``labels`` names the classes of a classifier.
+
+    ``note`` says what it is where the module itself gives it for a whole sequence only, e.g.
+    ``mean over the steps so far``.
+    """
 
     kind: OutputKind = "values"
     labels: tuple[str, ...] | None = None
+    note: str | None = None
 
 
 class StateSpec(_Spec, frozen=True):
@@ -112,11 +119,16 @@ class InitialArray(_Spec, frozen=True):
 
 
 class ConstantSpec(_Spec, frozen=True):
-    """An input that has the same value in every call, e.g. a sample rate."""
+    """An input that has the same value in every call, e.g. a sample rate.
+
+    ``value`` is the value itself or says where it is kept. With a ``batch_axis`` it is that of one
+    stream, without this axis, and is repeated along it for each stream of the call.
+    """
 
     name: str
     dtype: str
-    value: float | int | list[float | int]
+    value: float | int | list[float | int] | InitialArray
+    batch_axis: int | None = None
 
 
 class GateFigure(_Spec, frozen=True):
@@ -185,7 +197,10 @@ class Manifest(_Spec, frozen=True):
     """``manifest.json``: all that is needed to run the graph, and proof that the files are the ones meant.
 
     ``files`` maps each file of the bundle to ``"sha256:<hex>"``. ``onnxruntime`` is the least
-    version that runs the graph. ``source`` says what was exported, for a person.
+    version that runs the graph. ``source`` says what was exported, for a person. ``batch_limit`` is
+    how many streams one call of the graph takes (``None``: any number); more of them take turns.
+    ``framing`` says how a stream of samples becomes the windows that the one input takes.
+    ``accuracy`` is there where ``precision`` is not ``fp32``.
     """
 
     format: int
@@ -198,6 +213,9 @@ class Manifest(_Spec, frozen=True):
     outputs: tuple[OutputSpec, ...]
     states: tuple[StateSpec, ...]
     constants: tuple[ConstantSpec, ...] = ()
+    framing: Framing | None = None
+    batch_limit: int | None = None
+    accuracy: Accuracy | None = None
     generation: GenerationSpec | None = None
     prompt: PromptSpec | None = None
     gates: GateReport | None = None
@@ -301,5 +319,10 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             refuse(f"the {what} name {twice[0]!r} stands twice")
+    if manifest.batch_limit not in (None, 1):
+        refuse(f"the graph takes {manifest.batch_limit} streams a call, expected one or any number")
+    framing = manifest.framing
+    if framing is not None and (len(manifest.inputs) != 1 or manifest.width != framing.width or framing.hop < 1):
+        refuse(f"framing {framing} makes windows of {framing.width} samples for inputs of {manifest.width}")
     if manifest.graph not in manifest.files:
         refuse(f"the graph {manifest.graph!r} is not among the files")

@@ -23,7 +23,10 @@ ROOM = 0.8
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores and the baseline in ``measure``; processor ``seconds`` of each training; each export's ``parity``."""
+    """Scores and the baseline in ``measure``; processor ``seconds`` of each training; each export's ``parity``.
+
+    ``settings``: all that it was measured with.
+    """
 
     measure: str
     scores: tuple[float, ...]
@@ -31,6 +34,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     higher_is_better: bool
     seconds: tuple[float, ...]
     parity: tuple[float, ...]
+    settings: dict[str, Any]
 
     def beats(self, score: float) -> bool:
         """Whether a score is better than the baseline."""

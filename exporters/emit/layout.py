@@ -21,8 +21,8 @@ def to_time_first(
     Raises `ExportRefused` when what flows in is not what the module takes.
     """
     expected = BATCH_FIRST if batch_first else TIME_FIRST
-    if value.last_step or value.axes[:2] != expected or len(value.axes) != 3 or value.width != width:
-        found = "the last step only" if value.last_step else ",".join(str(dim) for dim in value.shape)
+    if value.axes[:2] != expected or len(value.axes) != 3 or value.width != width:
+        found = ",".join(str(dim) for dim in value.shape)
         raise ExportRefused(
             f"{describe(module, path)} takes {','.join(expected)},{width}, but gets {found};"
             f" say how the module's input is laid out, e.g. --input x:float32:{','.join(expected)},{width}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
+from edge_rnn.contract.bundle import INITIAL
 from edge_rnn.contract.errors import ExportRefused
-from edge_rnn.contract.signature import StateSpec
+from edge_rnn.contract.signature import InitialArray, StateSpec
 from exporters.graph import Dim, GraphBuilder
 
 
@@ -22,15 +23,13 @@ from exporters.graph import Dim, GraphBuilder
 class Value:
     """A tensor of the graph: its name, the role of each axis in the module's own order, and its shape.
 
-    ``shape`` holds ``"time"`` and ``"batch"`` for the dynamic axes. ``last_step``: the module took
-    the last step here and has no time axis any more; the graph keeps it and gives every step's.
+    ``shape`` holds ``"time"`` and ``"batch"`` for the dynamic axes.
     """
 
     name: str
     axes: tuple[str, ...]
     shape: tuple[Dim, ...]
     dtype: str = "float32"
-    last_step: bool = False
 
     @property
     def width(self) -> int:
@@ -38,17 +37,25 @@ class Value:
         return int(self.shape[-1])
 
 
+@dataclass
+class Run:
+    """One run of the module itself: what each submodule and each call of a recurrent function returned."""
+
+    returned: dict[nn.Module, Any] = field(default_factory=dict)
+    calls: list[Any] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class StateOf:
-    """A state pair and where the module itself shows it.
+    """A state pair, its first value and where the module itself shows it.
 
-    ``read`` takes what ``module`` returned for a whole sequence and gives its last state,
-    ``[1, batch, width]``.
+    ``read`` takes a run of the module over a whole sequence and gives the last state, in the axes
+    of ``spec``; ``None`` where the module does not show it. ``initial`` is ``[*row]`` of one stream.
     """
 
     spec: StateSpec
-    module: nn.Module
-    read: Callable[[Any], Tensor]
+    initial: np.ndarray
+    read: Callable[[Run], Tensor] | None
 
 
 @dataclass
@@ -59,11 +66,29 @@ class Emission:
     states: list[StateOf] = field(default_factory=list)
 
     def state(self, name: str, width: int, module: nn.Module, read: Callable[[Any], Tensor]) -> str:
-        """Declare the state pair ``name`` / ``name.next`` of ``float32[1, batch, width]``; returns the input."""
-        shape: tuple[Dim, ...] = (1, "batch", width)
-        spec = StateSpec(name=name, input=name, output=f"{name}.next", dtype="float32", shape=shape)
-        self.states.append(StateOf(spec, module, read))
-        return self.graph.input(name, "float32", shape)
+        """Declare the state pair ``name`` / ``name.next`` of ``float32[1, batch, width]``; returns the input.
+
+        ``read`` takes what ``module`` returned.
+        """
+        zeros = np.zeros((1, width), np.float32)
+        return self.declare(
+            name, (1, "batch", width), "float32", initial=zeros, read=lambda run: read(run.returned[module])
+        )
+
+    def declare(
+        self,
+        name: str,
+        shape: tuple[Dim, ...],
+        dtype: str,
+        *,
+        initial: np.ndarray,
+        read: Callable[[Run], Tensor] | None,
+    ) -> str:
+        """Declare the state pair ``name`` / ``name.next``; returns the input."""
+        first: Literal["zeros"] | InitialArray = InitialArray(file=INITIAL, array=name) if np.any(initial) else "zeros"
+        spec = StateSpec(name=name, input=name, output=f"{name}.next", dtype=dtype, shape=shape, initial=first)
+        self.states.append(StateOf(spec, initial, read))
+        return self.graph.input(name, dtype, shape)
 
     def next_state(self, name: str, value: str) -> None:
         """Give the new value of a declared state out of the graph."""

@@ -23,11 +23,15 @@ from runtime.checkpoint.policy import Quota, SnapshotPace, SnapshotPolicy
 from runtime.checkpoint.recovered import Recovered
 from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_closings, encode_snapshots
 from runtime.core.batch import Outgoing
+from runtime.core.column import Cells
 from runtime.core.processor import Processor
 from runtime.transports.protocol import Delivery, Position, Transport
 
 DRAIN_BYTES = 64 << 20
 """Most bytes of state saved when stopping, so that the next start has little to replay and this one ends soon."""
+
+PIECE_BYTES = 1 << 20
+"""Snapshots are made and sent in pieces of this size, so that copies stay in the cache and memory does not swell."""
 
 MOST_VOID = 4096
 """Most closings of a partition that one commit deletes; the others stand until the next."""
@@ -192,8 +196,24 @@ class Checkpoint:
             taken = self._streams.due(partition, least, quota.most - len(slots), quota.before_s)
             slots += taken
             owners += [partition] * len(taken)
+        others = {**self._gone(), **self._closings()}
+        piece = max(1, PIECE_BYTES // self._record_bytes)
+        for begin in range(0, len(slots), piece):
+            keys, values = self._snapshots(slots[begin : begin + piece])
+            mine = owners[begin : begin + piece]
+            if others:  # what a snapshot of this commit says is newer
+                for place in zip(mine, keys, strict=True):
+                    others.pop(place, None)
+            self._send_states(mine, keys, values)
+        self._send_states([p for p, _ in others], [key for _, key in others], list(others.values()))
+        self._passing("snapshots-sent")
+        seconds = time.perf_counter() - began
+        written = {p for p in {*owners, *(p for p, _ in others)} if p in self._offsets}
+        return _Sent(len(slots), len(slots) + len(others), written, seconds)
+
+    def _snapshots(self, slots: list[int]) -> tuple[list[bytes], Cells]:
         chosen = np.asarray(slots, np.int64)
-        keys, values = encode_snapshots(
+        records = encode_snapshots(
             self._fingerprint,
             Snapshots(
                 [self._streams.key_of(slot) for slot in slots],
@@ -204,21 +224,12 @@ class Checkpoint:
             ),
         )
         self._streams.saved(chosen)
-        written: dict[tuple[int, bytes], bytes | None] = dict(zip(zip(owners, keys, strict=True), values, strict=True))
-        written = {**self._gone(), **self._closings(), **written}
-        if written:
-            self._transport.send(
-                Outgoing(
-                    partitions=np.fromiter((p for p, _ in written), np.int32, len(written)),
-                    timestamps=np.full(len(written), -1, np.int64),
-                    keys=[key for _, key in written],
-                    values=list(written.values()),
-                ),
-                "state",
-            )
-        self._passing("snapshots-sent")
-        seconds = time.perf_counter() - began
-        return _Sent(len(slots), len(written), {p for p, _ in written if p in self._offsets}, seconds)
+        return records
+
+    def _send_states(self, partitions: list[int], keys: list[bytes], values: Cells) -> None:
+        if partitions:
+            unknown = np.full(len(partitions), -1, np.int64)
+            self._transport.send(Outgoing(np.array(partitions, np.int32), unknown, [*keys], values), "state")
 
     def _gone(self) -> dict[tuple[int, bytes], None]:
         """Stored keys to delete: of streams that ended, and of states that may not be used any more.

@@ -22,6 +22,7 @@ import numpy as np
 
 from edge_rnn.contract.errors import StateError
 from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
+from runtime.core.column import Cells, Column
 
 VERSION = 1
 CLOSED = 1
@@ -65,11 +66,13 @@ class Closed:
     offsets: np.ndarray
 
 
-def encode_snapshots(fingerprint: bytes, snapshots: Snapshots, flags: int = 0) -> tuple[list[bytes], list[bytes]]:
+def encode_snapshots(fingerprint: bytes, snapshots: Snapshots, flags: int = 0) -> tuple[list[bytes], Cells]:
     """The state topic's keys and values, in the order given."""
     if snapshots.extras is not None:
-        keys, values = encode_snapshots(fingerprint, dataclasses.replace(snapshots, extras=None), EXTRA)
-        return keys, [_checked(*one) for one in zip(keys, values, snapshots.extras, strict=True)]
+        keys, plain = encode_snapshots(fingerprint, dataclasses.replace(snapshots, extras=None), EXTRA)
+        return keys, [
+            _checked(key, value or b"", extra) for key, value, extra in zip(keys, plain, snapshots.extras, strict=True)
+        ]
     n = len(snapshots.keys)
     header = np.zeros(n, HEADER)
     header["version"] = VERSION
@@ -83,11 +86,10 @@ def encode_snapshots(fingerprint: bytes, snapshots: Snapshots, flags: int = 0) -
     crc32, start = zlib.crc32, _crc_of_flags(flags)
     checks = [crc32(data[i * width + _CHECKED_FROM : (i + 1) * width], crc32(key, start)) for i, key in enumerate(keys)]
     table[:, 4:8] = np.array(checks, "<u4").view(np.uint8).reshape(n, 4)
-    whole = table.tobytes()
-    return keys, [whole[i * width : (i + 1) * width] for i in range(n)]
+    return keys, Column(table.reshape(-1), np.arange(n) * width, np.full(n, width))
 
 
-def encode_closings(fingerprint: bytes, closings: Mapping[bytes, int]) -> tuple[list[bytes], list[bytes]]:
+def encode_closings(fingerprint: bytes, closings: Mapping[bytes, int]) -> tuple[list[bytes], Cells]:
     """The state topic's keys and values of evicted streams' closings."""
     n = len(closings)
     offsets = np.fromiter(closings.values(), np.int64, n)

@@ -23,7 +23,7 @@ class Change:
 
 @dataclass(slots=True)
 class _Block:
-    """Changes that were noted together: int64[n] slots and offsets."""
+    """Changes that were noted together: int32[n] slots, of which there may be many, and int64[n] offsets."""
 
     slots: np.ndarray
     offsets: np.ndarray

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -13,7 +14,8 @@ from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import BY_KEY, Headers, Outgoing, RecordBatch
 from runtime.core.column import Cells, lengths_of, nulls, pick
-from runtime.core.scheduler import Call, Limits, plan
+from runtime.core.scheduler import Call, Limits, plans
+from runtime.core.sound import Sound
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
@@ -32,6 +34,8 @@ class ProcessorSettings:
     ``model``, ``origin`` (model and origin), or ``trace`` (these and the input's trace context).
     ``null_key``: a record without a key is a dead letter, or belongs to the one keyless stream of
     its partition. ``idle_reset_ms``: a stream that was silent for longer, by record time, begins anew.
+    ``threads``: an executor's, and the caller's; streams are stepped on all of them where there is enough to do.
+    ``evicts``: streams may be evicted, for which it is noted who was touched when.
     """
 
     topic: str
@@ -41,6 +45,8 @@ class ProcessorSettings:
     idle_reset_ms: int | None = None
     max_output_bytes: int | None = None
     limits: Limits = field(default_factory=Limits)
+    threads: int = 1
+    evicts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,37 @@ class Processed:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """Outputs, decoded rows, rows a record, errors by record; ``told``: values by record in place of rows."""
+
+    results: list[np.ndarray]
+    decoded: Decoded
+    lengths: np.ndarray
+    errors: dict[int, str]
+    told: dict[int, bytes] | None
+
+
 class Processor:
     """Applies batches to the states of their streams. Pure but for the states it holds: no clock, no I/O.
 
     ``same_partitions``: an output goes to its input's partition; otherwise the transport chooses by key.
     """
 
-    def __init__(self, engine: Engine, decoder: Decoder, encoder: Encoder, settings: ProcessorSettings) -> None:
-        self.streams = StreamTable()
+    def __init__(
+        self,
+        engine: Engine,
+        decoder: Decoder,
+        encoder: Encoder,
+        settings: ProcessorSettings,
+        others: Executor | None = None,
+        sound: Sound | None = None,
+    ) -> None:
+        """``others``: the threads beside the caller's, where the settings have more than one.
+
+        ``sound``: what makes windows of samples before the model and segments of scores behind it.
+        """
+        self.streams = StreamTable(evicts=settings.evicts)
         self.same_partitions = True
         self._engine = engine
         self._decoder = decoder
@@ -68,6 +97,8 @@ class Processor:
         self._settings = settings
         limits = settings.limits
         self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
+        self._others = others
+        self._sound = sound
         columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]
         self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
@@ -78,12 +109,18 @@ class Processor:
         ``now_s`` is any clock that does not go back; changes are snapshotted in its order. Raises
         `EngineError` when the model fails: the states are then undefined and must be dropped.
         """
-        results, decoded, lengths, errors = self._apply(batch, now_s)
-        good = lengths > 0
-        if errors:
-            good[list(errors)] = False
-        chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
-        values = self._encoder.encode(results, decoded.starts[chosen], lengths[chosen])
+        applied = self._apply(batch, now_s)
+        lengths, errors = applied.lengths, applied.errors
+        values: Cells
+        if applied.told is None:
+            good = lengths > 0
+            if errors:
+                good[list(errors)] = False
+            chosen = np.flatnonzero(good) if not good.all() else np.arange(len(batch))
+            values = self._encoder.encode(applied.results, applied.decoded.starts[chosen], lengths[chosen])
+        else:
+            chosen = np.asarray(sorted(applied.told), np.int64)
+            values = [applied.told[record] for record in chosen.tolist()]
         limit = self._settings.max_output_bytes
         if limit is not None and _longest(values) + _longest(batch.keys) > limit:
             chosen, values = self._without_oversized(batch, chosen, values, limit, errors)
@@ -111,8 +148,8 @@ class Processor:
             self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
         return len(keep)
 
-    def _apply(self, batch: RecordBatch, now_s: float) -> tuple[list[np.ndarray], Decoded, np.ndarray, dict[int, str]]:
-        """Step every stream through its records; returns outputs, decoded rows, rows a record, and errors."""
+    def _apply(self, batch: RecordBatch, now_s: float) -> _Applied:
+        """Step every stream through its records."""
         errors: dict[int, str] = {}
         keys = self._stream_keys(batch, errors)
         tombstones = [index for index in nulls(batch.values).tolist() if index not in errors]
@@ -127,14 +164,24 @@ class Processor:
         if errors or tombstones:
             lengths[[*errors, *tombstones]] = 0
         slots, ended = self._slots(batch, keys, tombstones, lengths)
+        told: dict[int, bytes] | None = None
         try:
+            if self._sound is not None:
+                decoded, lengths = self._sound.windows(decoded, slots, lengths)
             results = self._run(decoded.rows, slots, decoded.starts, lengths, errors)
+            if self._sound is not None:
+                told = self._sound.told(results[0], slots, decoded.starts, lengths, errors)
             live = np.flatnonzero(slots >= 0)
             if live.size:
                 self.streams.touch(slots[live], batch.offsets[live], batch.timestamps[live], now_s)
         finally:
             self.streams.release(ended)
-        return results, decoded, lengths, errors
+        return _Applied(results, decoded, lengths, errors, told)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a stream's share of a snapshot: the model's states, and what is carried beside them."""
+        return self._engine.manifest.state_bytes + (0 if self._sound is None else self._sound.carried.row_bytes)
 
     @property
     def busy(self) -> bool:
@@ -161,11 +208,16 @@ class Processor:
         """Bring streams of a partition back: ``rows`` is uint8[n, state_bytes], the rest int64[n]; see `read_extras`."""
         slots = self.streams.restore(partition, keys, offsets, timestamps)
         self._engine.grow(self.streams.capacity)
-        self._engine.write(slots, rows)
+        own = self._engine.manifest.state_bytes
+        self._engine.write(slots, rows[:, :own])
+        if self._sound is not None:
+            self._sound.carried.grow(self.streams.capacity)
+            self._sound.carried.write(slots, rows[:, own:])
 
     def read_states(self, slots: np.ndarray) -> np.ndarray:
         """The states of these slots as bytes: uint8[n, state_bytes]."""
-        return self._engine.read(slots)
+        states = self._engine.read(slots)
+        return states if self._sound is None else np.concatenate([states, self._sound.carried.read(slots)], axis=1)
 
     def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> list[bytes]:
         if None not in batch.keys:
@@ -211,6 +263,9 @@ class Processor:
         if new:
             self._engine.grow(self.streams.capacity)
             self._engine.reset(np.asarray(new, np.int64))
+            if self._sound is not None:
+                self._sound.carried.grow(self.streams.capacity)
+                self._sound.carried.reset(np.asarray(new, np.int64))
         return slots, ended
 
     def _renew_idle(self, slots: np.ndarray, timestamps: np.ndarray, ended: list[int]) -> list[int]:
@@ -240,8 +295,20 @@ class Processor:
         outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in self._engine.manifest.outputs]
         used = np.flatnonzero(lengths)
         bad_rows: dict[int, str] = {}
-        for call in plan(slots[used], starts[used], lengths[used], self._limits):
-            self._call(call, rows, outputs, bad_rows)
+
+        def step(calls: Iterator[Call]) -> None:
+            for call in calls:
+                self._call(call, rows, outputs, bad_rows)
+
+        threads = 1 if self._others is None else self._settings.threads
+        shares = plans(slots[used], starts[used], lengths[used], self._limits, threads)
+        others = [] if self._others is None else [self._others.submit(step, share) for share in shares[1:]]
+        try:
+            step(shares[0])
+        finally:
+            wait(others)  # nobody may be at the states when this returns
+        for other in others:
+            other.result()
         for row, reason in bad_rows.items():
             record = int(used[np.searchsorted(starts[used], row, side="right") - 1])
             errors.setdefault(

@@ -2,7 +2,8 @@
 
 A stream with 13 steps pending takes part in calls of 1, 4 and 8 steps, smallest first, so that a
 stream with one step never waits behind another's backlog. All streams that need a chunk of the
-same length share one call. Only the plan is made here; nothing is run.
+same length share one call. For several threads the streams are dealt out, each thread with a plan
+of its own. Only plans are made here; nothing is run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Call:
 class Limits:
     """Bounds of a call: at most ``chunk`` steps along time (a power of two) and ``steps`` = time x batch."""
 
-    chunk: int = 64
+    chunk: int = 256
     steps: int = 16384
 
     def __post_init__(self) -> None:
@@ -38,6 +39,10 @@ class Limits:
             raise ValueError(f"steps is {self.steps}, expected at least one chunk of {self.chunk}")
 
 
+LEAST_STEPS, LEAST_STREAMS = 256, 4
+"""Fewer steps, or deep backlogs of fewer streams, are not worth a thread of their own: the calls would be too narrow."""
+
+
 def plan(slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, limits: Limits) -> Iterator[Call]:
     """Yield the calls that take every record through the model, in order within each stream.
 
@@ -45,7 +50,24 @@ def plan(slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, limits: Lim
     row and its number of rows (0: nothing to do). The calls of one stream come in the order in
     which its rows stand in the records.
     """
+    return _plan(_rows_by_stream(slots, starts, lengths), limits)
+
+
+def plans(
+    slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, limits: Limits, most: int
+) -> list[Iterator[Call]]:
+    """Up to ``most`` plans of about equal work, with streams of their own: one may run beside the others. See `plan`."""
     pending = _rows_by_stream(slots, starts, lengths)
+    n = min(most, pending.counts.size // LEAST_STREAMS, int(pending.counts.sum()) // LEAST_STEPS)
+    if n <= 1:
+        return [_plan(pending, limits)]
+    dealt = np.empty(pending.counts.size, np.int64)
+    turns = np.arange(dealt.size) % (2 * n)
+    dealt[np.argsort(-pending.counts, kind="stable")] = np.minimum(turns, 2 * n - 1 - turns)  # 0 1 1 0 0 1 1 0
+    return [_plan(pending.of(np.flatnonzero(dealt == share)), limits) for share in range(n)]
+
+
+def _plan(pending: _Pending, limits: Limits) -> Iterator[Call]:
     done = pending.first.copy()
     longest = int(pending.counts.max(initial=0))
     chunk = 1
@@ -64,6 +86,10 @@ class _Pending:
     first: np.ndarray  # int64[streams], where the stream's rows begin in `rows`
     counts: np.ndarray  # int64[streams], how many rows it has
     rows: np.ndarray  # int64[steps], row numbers grouped by stream, in record order within one
+
+    def of(self, streams: np.ndarray) -> _Pending:
+        """Some of the streams."""
+        return _Pending(self.slots[streams], self.first[streams], self.counts[streams], self.rows)
 
 
 def _rows_by_stream(slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> _Pending:

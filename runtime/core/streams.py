@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,13 @@ SLACK = 100
 """An eviction makes room for one stream in so many more than it has to, so that it pays to look for the oldest."""
 
 _RESTORED = -(2**62)
-_COLUMNS = {"offsets": -1, "timestamps": -1, "unsaved": CLEAN, "_recency": _RESTORED, "_partitions": -1}
+_COLUMNS: dict[str, tuple[int, type[np.signedinteger[Any]]]] = {
+    "offsets": (-1, np.int64),
+    "timestamps": (-1, np.int64),
+    "unsaved": (CLEAN, np.int64),
+    "_partitions": (-1, np.int32),
+}
+_RECENCY: dict[str, tuple[int, type[np.signedinteger[Any]]]] = {"_recency": (_RESTORED, np.int64)}
 
 
 class StreamTable:
@@ -31,10 +38,18 @@ class StreamTable:
     tells what is over of streams that were evicted.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
-        self.offsets, self.timestamps, self.unsaved, self._recency, self._partitions = (
-            np.full(capacity, empty, np.int64) for empty in _COLUMNS.values()
-        )
+    offsets: np.ndarray
+    timestamps: np.ndarray
+    unsaved: np.ndarray
+    _partitions: np.ndarray
+    _recency: np.ndarray
+
+    def __init__(self, capacity: int = 1024, *, evicts: bool = True) -> None:
+        """``evicts``: it is noted who was touched when, as `evict` has to know."""
+        self._evicts = evicts
+        self._columns = _COLUMNS | _RECENCY if evicts else _COLUMNS
+        for name, (empty, dtype) in self._columns.items():
+            setattr(self, name, np.full(capacity, empty, dtype))
         self.closings = Closings()
         self._touched = 0
         self._batch_began = 0
@@ -90,7 +105,8 @@ class StreamTable:
         slots = np.asarray(self.take(partition, keys)[0], np.int64)
         self.offsets[slots] = offsets
         self.timestamps[slots] = timestamps
-        self._recency[slots] = np.minimum(timestamps, 2**61) + _RESTORED
+        if self._evicts:
+            self._recency[slots] = np.minimum(timestamps, 2**61) + _RESTORED
         return slots
 
     def forget(self, partition: int, keys: Iterable[Key]) -> None:
@@ -156,7 +172,7 @@ class StreamTable:
         gone = list(slots)
         if not gone:
             return
-        for name, empty in _COLUMNS.items():
+        for name, (empty, _) in self._columns.items():
             getattr(self, name)[gone] = empty
         for slot in gone:
             self._keys[slot] = b""
@@ -181,9 +197,10 @@ class StreamTable:
             owners = self._partitions[changed]
             for partition in np.unique(owners).tolist():
                 mine = owners == partition
-                self._queue(partition).add(changed[mine], since[mine], now_s)
+                self._queue(partition).add(changed[mine].astype(np.int32), since[mine], now_s)
         self._batch_began, self._touched = self._touched, self._touched + slots.size
-        self._recency[slots] = np.arange(self._batch_began, self._touched)
+        if self._evicts:
+            self._recency[slots] = np.arange(self._batch_began, self._touched)
         self.offsets[slots] = offsets
         np.maximum.at(self.timestamps, slots, timestamps)
 
@@ -250,5 +267,5 @@ class StreamTable:
         old = self.capacity
         self._free[:0] = range(2 * old - 1, old - 1, -1)
         self._keys.extend([b""] * old)
-        for name, empty in _COLUMNS.items():
-            setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, np.int64)]))
+        for name, (empty, dtype) in self._columns.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(old, empty, dtype)]))

@@ -26,6 +26,7 @@ from runtime.checkpoint.recovered import Recovered
 from runtime.checkpoint.recovery import Recovery
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.processor import Processed, Processor
+from runtime.daemon.pace import Pace
 from runtime.daemon.pipeline import Pipeline
 from runtime.observe.metrics import Metrics
 from runtime.transports.protocol import Transport
@@ -44,6 +45,9 @@ PATIENCE_S = 120.0
 RETRY_PAUSE_S = 0.5
 MOST_PAUSE_S = 5.0
 """Pause before the second recovery in a row; each further one waits longer, up to so long."""
+
+MOST_BATCH_S = 0.1
+"""A batch takes about a commit interval, but no longer than this: revokes and stops wait for it."""
 
 ADVANCE_S = 0.01
 """How long replies in progress go on between two polls."""
@@ -65,13 +69,13 @@ def ignore(_name: str) -> None:
 class LoopSettings:
     """``commit_interval_s`` is the longest time an epoch stays open; ``max_records`` bounds one poll.
 
-    A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
+    A poll takes no more than the model gets through in that interval (see `runtime.daemon.pace`). A batch of fewer than ``background_records`` goes straight through on the loop's own thread: handing it over would
     only delay it. A replay longer than ``max_replay_records`` of a partition's offsets is warned of. Beyond
     ``max_streams`` those touched least recently are evicted.
     """
 
     commit_interval_s: float = 0.1
-    max_records: int = 4096
+    max_records: int = 32_768
     background_records: int = 256
     max_replay_records: int = 10_000_000
     max_streams: int | None = None
@@ -81,11 +85,12 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """A batch that went through the model; ``processed`` is ``None`` where there was nothing to emit."""
+    """A batch that went through the model, in ``took_s``; ``processed`` is ``None`` where there was nothing to emit."""
 
     batch: RecordBatch
     processed: Processed | None
     replayed: int
+    took_s: float
 
 
 class Daemon:
@@ -121,6 +126,8 @@ class Daemon:
         self._broken = False
         self._pipeline: Pipeline[_Applied] = Pipeline()
         self._commit_s = settings.commit_interval_s
+        batch_s = min(settings.commit_interval_s, MOST_BATCH_S)
+        self._pace = Pace(settings.background_records, settings.max_records, batch_s)
         self._next_observed = 0.0
         self.beat = time.monotonic()
 
@@ -191,7 +198,7 @@ class Daemon:
     def _turn(self) -> None:
         """One poll, and a commit if one is due: at once when caught up, else now and then."""
         busy = self._epoch_began is not None or self._assigned or self._recovering or self._processor.busy
-        batch = self._transport.poll(self._settings.max_records, 0.0 if busy else IDLE_POLL_S)
+        batch = self._transport.poll(self._pace.size, 0.0 if busy else IDLE_POLL_S)
         self._passing("polled")
         if self._broken:  # partitions went away in the poll, and the epoch with them
             return
@@ -262,14 +269,17 @@ class Daemon:
 
     def _through_model(self, batch: RecordBatch, again: RecordBatch | None, now: float) -> _Applied:
         """What runs in the background: first what is replayed, then what is new."""
+        began = time.monotonic()
         replayed = 0 if again is None else self._processor.replay(again, now)
-        return _Applied(batch, self._processor.process(batch, now) if len(batch) else None, replayed)
+        processed = self._processor.process(batch, now) if len(batch) else None
+        return _Applied(batch, processed, replayed, time.monotonic() - began)
 
     def _finish(self, applied: list[_Applied]) -> None:
         """Send what the model said, and note how far that is."""
         for each in applied:
             batch, processed = each.batch, each.processed
             self._metrics.replayed(each.replayed)
+            self._pace.took(len(batch) + each.replayed, each.took_s)
             if processed is not None:
                 self._passing("applied")
                 if len(processed.outputs):

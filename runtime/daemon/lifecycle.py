@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.generating import GeneratingProcessor
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
+from runtime.daemon.heap import share_heap
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
@@ -57,6 +60,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
     `StateError`, `EngineError`.
     """
     began = time.monotonic()
+    share_heap()
     limits = _limits(settings)
     loop = _loop(settings)
     bundle = open_bundle(bundle_path)
@@ -100,9 +104,14 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
+        sys.setswitchinterval(SWITCH_S)
         daemon.run(stop)
         log.info("stopped")
         return None if report is None else report()
+
+
+SWITCH_S = 0.0005
+"""A thread that needs Python's lock gets it within so long: a record must not wait for others' 5 ms."""
 
 
 def _instance_name(settings: RunSettings, group: str) -> InstanceName:
@@ -129,9 +138,10 @@ def _assemble(
     check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
-    encoder = make_encoder(settings.output_codec or settings.codec, manifest)
+    encoder = make_encoder(settings.encoder, manifest)
     fingerprint = state_fingerprint(manifest, settings.replay_settings)
     timed = TimedEngine(engine, metrics)
+    limits = engine.tuning.bound(limits)
     processing = ProcessorSettings(
         topic=settings.input,
         model=f"{manifest.name}@{fingerprint.hex()}",
@@ -140,17 +150,21 @@ def _assemble(
         idle_reset_ms=settings.idle_reset_ms,
         max_output_bytes=_max_output_bytes(settings),
         limits=limits,
+        threads=engine.tuning.threads,
+        evicts=settings.max_streams is not None,
     )
     if settings.mode == "generate":
         generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
         processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
     else:
-        processor = Processor(timed, decoder, encoder, processing)
+        others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
+        sound = make_sound(manifest, settings.input_rate, settings.emit, settings.encoder)
+        processor = Processor(timed, decoder, encoder, processing, others, sound)
     passing = fail_points()
     checkpoint = Checkpoint(
-        processor, transport, fingerprint, settings.snapshots, manifest.state_bytes, passing, settings.delivery
+        processor, transport, fingerprint, settings.snapshots, processor.state_bytes, passing, settings.delivery
     )
-    recovery = Recovery(processor, transport, fingerprint, settings.recovery, manifest.state_bytes)
+    recovery = Recovery(processor, transport, fingerprint, settings.recovery, processor.state_bytes)
     return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
 
 

@@ -12,27 +12,47 @@ from edge_rnn.contract.errors import RecordError
 from runtime.codecs.registry import make_decoder, make_encoder
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.audio import make_sound
 from runtime.engines.cpu import open_cpu_engine
 from runtime.transports.files import read_batches
 
 CODEC = "json"
 
 
-def replay(bundle_path: Path, source: Path, *, batch_records: int = 4096, max_chunk: int = 64) -> Iterator[list[bytes]]:
-    """Take a file's rows through a bundle; yields the output lines of each batch, in input order.
+def replay(
+    bundle_path: Path,
+    source: Path,
+    *,
+    batch_records: int = 4096,
+    max_chunk: int = 256,
+    emit: str = "every",
+    input_rate: int | None = None,
+    resample: bool = False,
+) -> Iterator[list[bytes]]:
+    """Take a file's rows, or its sound, through a bundle; yields the output lines of each batch, in input order.
+
+    Sound at another rate than the model's is brought to it as a live stream's would be where
+    ``input_rate`` says its rate, or as a whole, by soxr, where ``resample``.
 
     A line is ``{"key": ..., "output": ...}``: the key, then the bytes that the daemon would write
     with ``--output-codec json``. Raises `RecordError` naming the record that cannot be used.
     """
     bundle = open_bundle(bundle_path)
     manifest = bundle.manifest
-    processor = Processor(
-        open_cpu_engine(bundle),
-        make_decoder(CODEC, manifest),
-        make_encoder(CODEC, manifest),
-        ProcessorSettings(topic=str(source), limits=Limits(chunk=max_chunk)),
+    codec = CODEC if manifest.framing is None else "pcm16"
+    rate = input_rate or (manifest.framing.rate if manifest.framing else 0)
+    batches = read_batches(
+        source, codec, manifest.feature_names, batch_records, rate=rate, resample=resample and input_rate is None
     )
-    for batch in read_batches(source, CODEC, manifest.feature_names, batch_records):
+    engine = open_cpu_engine(bundle)
+    processor = Processor(
+        engine,
+        make_decoder(codec, manifest),
+        make_encoder(CODEC, manifest),
+        ProcessorSettings(topic=str(source), limits=engine.tuning.bound(Limits(chunk=max_chunk))),
+        sound=make_sound(manifest, input_rate, emit, CODEC),
+    )
+    for batch in batches:
         processed = processor.process(batch)
         if processed.errors:
             origin = dict((processed.dead_letters.headers or [[]])[0])

@@ -27,7 +27,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     client: Literal["kafka-python", "confluent"] = "kafka-python"
     mode: Literal["step", "generate"] = "step"
-    codec: Literal["json", "f32"] = "json"
+    codec: Literal["json", "f32", "pcm16"] = "json"
+    emit: str = "every"
+    input_rate: int | None = None
     output_codec: Literal["json", "f32"] | None = None
     dead_letter: str | None = None
     create_topics: bool = False
@@ -42,9 +44,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int | None = None
     arena_dir: str | None = None
     startup_timeout: str = "20s"
-    max_records: int = 4096
+    max_records: int = 32_768
     background_records: int = 256
-    max_chunk: int = 64
+    max_chunk: int = 256
     threads: int | None = None
     workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
@@ -114,8 +116,21 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replay_settings(self) -> dict[str, str]:
         """The settings that change what a replay computes; they go into the state fingerprint."""
-        mode = {} if self.mode == "step" else {"mode": self.mode}
-        return {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms), **mode}
+        found = {"codec": self.codec, "null_key": self.null_key, "idle_reset_ms": str(self.idle_reset_ms)}
+        if self.mode != "step":
+            found["mode"] = self.mode
+        if self.emit != "every":
+            found["emit"] = self.emit
+        if self.input_rate is not None:
+            found["input_rate"] = str(self.input_rate)
+        return found
+
+    @property
+    def encoder(self) -> Literal["json", "f32"]:
+        """How outputs are written: as the input is, where that can be; segments and sound's scores in JSON."""
+        if self.output_codec is not None:
+            return self.output_codec
+        return "f32" if self.codec == "f32" and self.emit == "every" else "json"
 
 
 def default_state_dir() -> Path:

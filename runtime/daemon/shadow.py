@@ -25,7 +25,7 @@ def open_shadow(settings: RunSettings, member: MemberSettings, manifest: Manifes
     if not settings.shadow_tolerance > 0:
         raise UsageError(f"--shadow-tolerance is {settings.shadow_tolerance}, expected more than 0")
     comparison = Comparison(
-        make_output_reader(settings.output_codec or settings.codec, manifest),
+        make_output_reader(settings.encoder, manifest),
         classes=manifest.outputs[0].labels is not None,
         tolerance=settings.shadow_tolerance,
     )

@@ -14,7 +14,7 @@ from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
 from edge_rnn.contract.signature import Manifest
 from runtime.checkpoint.dropping import Drop
 from runtime.checkpoint.inventory import PartitionInventory, StoredStream, take_inventory
-from runtime.checkpoint.snapshot import decode_snapshots
+from runtime.checkpoint.snapshot import EXTRA, HEADER, decode_snapshots
 from runtime.daemon.settings import RunSettings
 from runtime.transports.groups import Rewrite, open_groups
 
@@ -120,7 +120,10 @@ class StateTools:
 def state_values(stream: StoredStream, manifest: Manifest) -> dict[str, np.ndarray]:
     """The named states of a snapshot, ``dtype[*row_shape]`` each. Raises `StateError` where it is damaged."""
     where = f"partition {stream.partition}"
-    snapshots, _ = decode_snapshots([stream.stored_key], [stream.value], manifest.state_bytes, where)
+    size = manifest.state_bytes
+    if not stream.value[1] & EXTRA:  # samples left over and the like lie behind the states, as part of the rows
+        size = max(size, len(stream.value) - HEADER.itemsize)
+    snapshots, _ = decode_snapshots([stream.stored_key], [stream.value], size, where)
     row = np.ascontiguousarray(snapshots.rows).reshape(-1)
     values, at = {}, 0
     for spec in manifest.states:

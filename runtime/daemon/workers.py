@@ -7,14 +7,35 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from edge_rnn.contract.errors import UsageError
 from runtime.daemon.settings import RunSettings
+from runtime.engines.cores import available_cores
 
 log = logging.getLogger("edge_rnn.daemon")
 
 LOOK_EVERY_S = 0.1
+
+
+PARENT = "EDGE_RNN_WORKER_OF"
+"""In a worker's environment: the process that started it."""
+
+
+def end_with_parent(environment: Mapping[str, str] = os.environ) -> None:
+    """In a worker: drain and end, as told by SIGTERM, when the process that started it is gone (SIGKILL tells nobody)."""
+    parent = environment.get(PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(LOOK_EVERY_S)
+        log.warning("the process that started this worker is gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="edge-rnn-parent", daemon=True).start()
 
 
 def check_workers(settings: RunSettings) -> None:
@@ -33,7 +54,7 @@ def worker_arguments(settings: RunSettings, number: int, cores: int) -> list[str
     if settings.instance is not None:
         own += ["--instance", f"{settings.instance}-{number}"]
     if settings.threads is None:
-        own += ["--threads", str(max(1, (cores - 1) // settings.workers))]
+        own += ["--threads", str(max(1, cores // settings.workers))]
     if settings.http is not None:
         host, _, port = settings.http.rpartition(":")
         if port.isdigit() and int(port):
@@ -51,9 +72,10 @@ def run_workers(command: Sequence[str], settings: RunSettings, cores: int | None
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(settings.workers):
-            own = worker_arguments(settings, number, cores or os.cpu_count() or 1)
+            own = worker_arguments(settings, number, cores or available_cores())
             # A group of its own: Ctrl-C on a terminal comes to all, and the workers are told once.
-            workers.append(subprocess.Popen([*command, *own], start_new_session=True))
+            environment = {**os.environ, PARENT: str(os.getpid())}
+            workers.append(subprocess.Popen([*command, *own], start_new_session=True, env=environment))
         log.info("workers started", extra={"pids": [worker.pid for worker in workers]})
         while not stop.wait(LOOK_EVERY_S):
             ended = [number for number, worker in enumerate(workers) if worker.poll() is not None]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,16 +13,6 @@ from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
 from runtime.core.arena import Arena, Rows, in_memory
 from runtime.engines.scratch import ScratchFiles
 from runtime.engines.tuning import Tuning, measure
-
-LEAST_PART = 256
-"""Fewer steps are not worth a thread of their own."""
-
-
-class _Stepped(NamedTuple):
-    part: slice
-    outputs: list[np.ndarray]
-    states: list[np.ndarray]
-    good: np.ndarray
 
 
 class CpuEngine:
@@ -43,7 +30,6 @@ class CpuEngine:
         self.step = step
         self.tuning = tuning
         self._arena = Arena(step.manifest.states, first, rows=rows)
-        self._pool = ThreadPoolExecutor(tuning.threads, "edge-rnn-call") if tuning.threads > 1 else None
 
     def grow(self, capacity: int) -> None:
         """Make room for at least ``capacity`` streams."""
@@ -54,34 +40,14 @@ class CpuEngine:
         self._arena.reset(slots)
 
     def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Gather, step, scatter; see the protocol. In calls of the tuning's size, on its threads. Raises `EngineError`."""
-        parts = self._parts(inputs[0].shape[0], slots.size)
-
-        def step(part: slice) -> _Stepped:
-            outputs, states = self.step([value[:, part] for value in inputs], self._arena.gather(slots[part]))
-            return _Stepped(part, outputs, states, _good(outputs, states, slots[part].size))
-
-        done = list(map(step, parts) if self._pool is None or len(parts) == 1 else self._pool.map(step, parts))
-        for part, _, states, good in done:
-            mine = slots[part]
-            if good.all():
-                self._arena.scatter(mine, states)
-            else:
-                self._arena.scatter(mine[good], [value[good] for value in states])
-        if len(done) == 1:
-            return done[0].outputs, done[0].good
-        outputs = [np.concatenate(pieces, axis=1) for pieces in zip(*(each.outputs for each in done), strict=True)]
-        return outputs, np.concatenate([each.good for each in done])
-
-    def _parts(self, steps: int, streams: int) -> list[slice]:
-        """Slices of the streams, of about equal size: no more steps a call than the tuning's, but a call for each thread
-        where that leaves it `LEAST_PART` steps."""
-        most = max(1, self.tuning.streams // steps)
-        n = -(-streams // most)
-        if n < self.tuning.threads:
-            n = max(n, min(self.tuning.threads, streams, streams * steps // LEAST_PART))
-        bounds = np.linspace(0, streams, n + 1).astype(int).tolist()
-        return [slice(begin, end) for begin, end in pairwise(bounds)]
+        """Gather, step, scatter; see the protocol. Raises `EngineError`."""
+        outputs, states = self.step(inputs, self._arena.gather(slots))
+        good = _good(outputs, states, slots.size)
+        if good.all():
+            self._arena.scatter(slots, states)
+        else:
+            self._arena.scatter(slots[good], [value[good] for value in states])
+        return outputs, good
 
     def works(self) -> bool:
         """Whether one step of zeros from the first states succeeds."""

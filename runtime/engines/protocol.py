@@ -27,7 +27,7 @@ class Engine(Protocol):
         ``inputs`` and the outputs returned are ``[time, batch, *row]`` per manifest entry. Also
         returned: bool[batch], whether all of a stream's outputs and new states are finite. Where
         not, its states are left as they were and its outputs mean nothing. Raises `EngineError`;
-        all states are then as they were.
+        all states are then as they were. Several threads may each step slots of their own at once.
         """
 
     def works(self) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from edge_rnn.contract.signature import Manifest
 from edge_rnn.contract.stepgraph import Step
+from runtime.core.scheduler import LEAST_STREAMS, Limits
+from runtime.engines.cores import available_cores
 
 SIZES = (128, 256, 512, 1024, 2048)
 """Streams a call that are tried."""
@@ -19,8 +21,14 @@ SIZES = (128, 256, 512, 1024, 2048)
 BUDGET_S = 0.06
 """Time that the trial may take; a model that is slower is tried on fewer sizes."""
 
+CALL_S = 1e-4
+"""About what a call costs beside the graph: gathering and scattering states, and Python between."""
+
 NEARLY = 0.95
 """A smaller call is taken where it does so much of the best one's rate: it leaves more of the cache to the rest."""
+
+TRIES = 4
+"""Threads may share a core for the first milliseconds, until the kernel spreads them."""
 
 WORTH = 1.25
 """A further thread has to make all so much faster."""
@@ -33,6 +41,10 @@ class Tuning:
     streams: int = 1024
     threads: int = 1
     rates: dict[int, float] = field(default_factory=dict)
+
+    def bound(self, limits: Limits) -> Limits:
+        """The same, with calls no larger than what is best here."""
+        return Limits(limits.chunk, max(LEAST_STREAMS * limits.chunk, min(limits.steps, self.streams)))
 
 
 def measure(
@@ -51,27 +63,34 @@ def measure(
         call = _call(step, manifest, first, streams)
         call()  # the first of its shape makes room
         fastest = min(_timed(call, clock) for _ in range(2))
-        rates[streams] = streams / fastest
+        rates[streams] = streams / (fastest + CALL_S)
         if clock() + 6 * fastest > deadline:
             break
     enough = NEARLY * max(rates.values())
     best = next(streams for streams, rate in rates.items() if rate >= enough)
     if threads is None:
-        threads = _threads(_call(step, manifest, first, best), max(1, (os.cpu_count() or 1) - 1), clock)
+        threads = _threads(_call(step, manifest, first, best), available_cores(), clock)
     return Tuning(best, threads, rates)
 
 
 def _threads(call: Callable[[], None], most: int, clock: Callable[[], float]) -> int:
-    """How many threads pay, up to ``most``: one core is left to all else that a record needs."""
+    """How many threads pay, up to ``most``."""
     found, rate = 1, 1 / min(_timed(call, clock) for _ in range(2))
     for threads in range(2, most + 1):
-        with ThreadPoolExecutor(threads) as pool:
-            calls = [call] * threads
-            together = min(_timed(lambda: [each.result() for each in map(pool.submit, calls)], clock) for _ in range(2))  # noqa: B023
+        with ThreadPoolExecutor(threads - 1) as pool:
+            together = min(_timed(partial(_at_once, pool, call, threads - 1), clock) for _ in range(TRIES))
         if threads / together < rate * (1 + (WORTH - 1) / found):
             break
         found, rate = threads, threads / together
     return found
+
+
+def _at_once(pool: ThreadPoolExecutor, call: Callable[[], None], others: int) -> None:
+    """The caller takes part, as it does under load."""
+    waited = [pool.submit(call) for _ in range(others)]
+    call()
+    for each in waited:
+        each.result()
 
 
 def _call(step: Step, manifest: Manifest, first: Sequence[np.ndarray], streams: int) -> Callable[[], None]:

@@ -33,6 +33,10 @@ LEAST_QUEUE_KB = 512
 LEAST_QUEUE = 1_000
 """What waits to be polled: kilobytes and messages of all partitions, and the least of one."""
 
+RETRY_MS = 5
+"""A transaction may begin before the markers of the one before are written; the broker then asks to try again, and
+librdkafka's 100 ms between would be the longest part of many a commit."""
+
 COMMIT_SLICE_S = 10.0
 STUCK_S = 5.0
 SETTLE_S = 60.0
@@ -129,6 +133,7 @@ class ConfluentTransport(KafkaMember):
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             partitioner="murmur2_random",
             linger_ms=5,
+            retry_backoff_ms=RETRY_MS,
             queue_buffering_max_messages=50_000,
             queue_buffering_max_kbytes=16_384,
             delivery_report_only_error=True,
@@ -153,7 +158,7 @@ class ConfluentTransport(KafkaMember):
         self._join()
 
     def member_id(self) -> str | None:
-        return None if self._consumer is None else str(self._consumer.memberid())
+        return None if self._consumer is None else self._consumer.memberid() or None
 
     def _on_assign(self, client: Any, places: list[TopicPartition]) -> None:
         # A number, not OFFSET_END: librdkafka would look the end up, and an answer that comes late (seen on a

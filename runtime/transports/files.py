@@ -1,4 +1,4 @@
-"""Files as a source of records: CSV, JSON lines, Parquet. For ``replay`` and ``produce``; no group, no commits.
+"""Files as a source of records: CSV, JSON lines, Parquet, sound. For ``replay`` and ``produce``; no group, no commits.
 
 A row becomes a record with a key and a value in the codec asked for. CSV and Parquet have a
 ``key`` column, may have a ``timestamp`` column (milliseconds since 1970), and hold the features in
@@ -19,23 +19,36 @@ import orjson
 
 from edge_rnn.contract.errors import MissingDependency, UsageError
 from runtime.core.batch import RecordBatch
+from runtime.transports.sound import SOUND, read_pieces
 
 Codec = str
 Row = tuple[str, object, int]
 """Key, value (numbers, or as the JSON line holds it), timestamp in milliseconds since 1970 (-1: none)."""
 
-KINDS = (".csv", ".jsonl", ".ndjson", ".parquet")
+KINDS = (".csv", ".jsonl", ".ndjson", ".parquet", *SOUND)
 
 
 def read_batches(
-    path: Path, codec: Codec, names: Sequence[str] | None = None, batch_records: int = 4096
+    path: Path,
+    codec: Codec,
+    names: Sequence[str] | None = None,
+    batch_records: int = 4096,
+    *,
+    rate: int = 0,
+    resample: bool = False,
 ) -> Iterator[RecordBatch]:
     """The file's records in order, as batches of partition 0 with offsets from 0 on.
 
     ``names`` picks and orders the feature columns; ``None`` takes all columns in the file's order.
-    ``codec`` is ``json`` or ``f32``. Raises `UsageError` naming file and line.
+    ``codec`` is ``json`` or ``f32``, or ``pcm16`` for sound, which comes at ``rate`` samples a second (0: its own), a WAV
+    of another rate only if ``resample``. Raises `UsageError` naming file and line.
     """
-    rows = _rows(path, names)
+    is_sound = path.suffix.lower() in SOUND and path.is_file()
+    if is_sound != (codec == "pcm16"):
+        kind = "sound" if is_sound else "rows"
+        raise UsageError(f"{path} holds {kind}, and the codec is {codec}; sound goes with --codec pcm16")
+    pieces = read_pieces(path, rate, resample=resample) if is_sound else iter(())
+    rows = ((path.stem, piece, -1) for piece in pieces) if is_sound else _rows(path, names)
     write = _writers()[codec]
     offset = 0
     while chunk := list(islice(rows, batch_records)):
@@ -131,7 +144,11 @@ def _columns(path: Path, header: Sequence[str], names: Sequence[str] | None) -> 
 
 
 def _writers() -> dict[str, Callable[[object], bytes | None]]:
-    return {"json": _write_json, "f32": _write_f32}
+    return {"json": _write_json, "f32": _write_f32, "pcm16": _write_sound}
+
+
+def _write_sound(value: Any) -> bytes | None:
+    return bytes(value)
 
 
 def _write_json(value: object) -> bytes | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edge_rnn.contract.errors import BrokerUnreachable, TransportError
+from runtime.transports.gentle_import import import_gently
 from runtime.transports.protocol import MemberSettings
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class GroupView:
         self._admin: KafkaPythonAdmin | None = None
         self._lock = threading.Lock()
         self._closed = False
+
+    @staticmethod
+    def prepare() -> None:
+        """Load what questions are asked with, for use on a thread that has time."""
+        import_gently("runtime.transports.kafka_python_clients")
 
     def member_id(self) -> str | None:
         """The id of the member that the group knows under this instance's name; ``None``: no such member."""

@@ -81,7 +81,7 @@ class KafkaMember(ABC):
         except BaseException:
             self.close()
             raise
-        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing)
+        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing, self._group.prepare)
 
     @property
     def input_partitions(self) -> int:
@@ -255,13 +255,13 @@ class KafkaMember(ABC):
     def outlasts_other(self) -> bool:
         """Whether the other member that the group knows by this name is kept alive by nobody: it goes in a session.
 
-        A join whose answer was lost in an outage leaves such a one. Raises `BrokerUnreachable`.
+        A join whose answer was lost in an outage leaves such a one. While our own join is under way, the group may
+        know us before we do. Raises `BrokerUnreachable`.
         """
-        mine = self.member_id()
         session_s = float(str(self.settings.properties.get("session.timeout.ms", SESSION_MS))) / 1000
-        deadline = time.monotonic() + session_s + RIVAL_S
-        while (known := self._group.member_id()) is not None and known != mine:
-            if mine is None or time.monotonic() > deadline:
+        began = time.monotonic()
+        while (known := self._group.member_id()) is not None and known != (mine := self.member_id()):
+            if time.monotonic() - began > RIVAL_S + (session_s if mine else 0.0):
                 return False
             time.sleep(RIVAL_LOOK_S)
         return True

@@ -19,6 +19,8 @@ from runtime.transports.protocol import MemberSettings
 log = logging.getLogger("edge_rnn.transport")
 
 LOOK_EVERY_S = 5.0
+MANY = 50
+"""In a group of more members each looks less often, so that the coordinator is asked no more than by so many."""
 
 
 class OrphanWatch:
@@ -30,22 +32,30 @@ class OrphanWatch:
         partitions: int,
         ask: Callable[[], Assignments | None],
         closing: threading.Event,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
+        """``prepare`` is called once before ``ask``, on the same thread."""
         self._settings = settings
         self._partitions = partitions
         self._ask = ask
         self._closing = closing
+        self._prepare = prepare
         threading.Thread(target=self._watch, name="edge-rnn-orphans", daemon=True).start()
 
     def _watch(self) -> None:
         before: set[int] = set()
-        while not self._closing.wait(LOOK_EVERY_S):
+        members = 1
+        if self._closing.wait(LOOK_EVERY_S):
+            return
+        self._prepare()
+        while not self._closing.wait(look_every_s(members)):
             try:
                 held = self._ask()
             except Exception as error:
                 if not self._closing.is_set() and not isinstance(error, TransportError):
                     log.warning("cannot look for partitions without a member: %r", error)
                 continue
+            members = len(held) if held else members
             found = orphans(held or {}, self._partitions)
             if found and found == before and held and self._settings.instance == least(held):
                 log.warning(
@@ -56,6 +66,11 @@ class OrphanWatch:
                 leave_group(self._settings)
                 found = set()
             before = found
+
+
+def look_every_s(members: int) -> float:
+    """How long a member of a group of so many waits between two looks."""
+    return LOOK_EVERY_S * max(1.0, members / MANY)
 
 
 def orphans(held: Assignments, partitions: int) -> set[int]:

@@ -136,7 +136,7 @@ class KafkaPythonTransport(KafkaMember):
         self._subscribe()
 
     def member_id(self) -> str | None:
-        return None if self._consumer is None else str(self._consumer.group_metadata().member_id)
+        return None if self._consumer is None else self._consumer.group_metadata().member_id or None
 
     def _on_assign(self, partitions: list[int]) -> None:
         """On the client's thread: no fetch may begin before the daemon says where."""

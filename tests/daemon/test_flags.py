@@ -11,19 +11,11 @@ import numpy as np
 
 from runtime.core.batch import Outgoing
 from tests.daemon.conftest import PARTITIONS
+from tests.daemon.feeds import serve_until
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.oracle import Oracle
 
 ONE = np.array([0.3, -0.2, 0.9], "<f4")
-
-
-def serve_until(place, bundle, outputs, dead, *more):
-    daemon = DaemonProcess(place.arguments(bundle, *more), place.folder / "log")
-    try:
-        wait_for(lambda: len(place.read()) >= outputs and len(place.read("dead")) >= dead, daemon.text)
-        assert daemon.stop() == 0, daemon.text()
-    finally:
-        daemon.close()
 
 
 def test_idle_reset_begins_a_stream_anew_after_a_silence_also_across_a_restart(embedded, bundle):
@@ -39,9 +31,9 @@ def test_idle_reset_begins_a_stream_anew_after_a_silence_also_across_a_restart(e
         )
 
     feed(0, 10, 20, 31)  # eleven seconds of silence before the last
-    serve_until(embedded, bundle, 4, 0, "--idle-reset", "10s")
+    serve_until(embedded, bundle, 4, "--idle-reset", "10s")
     feed(41, 52)
-    serve_until(embedded, bundle, 6, 0, "--idle-reset", "10s")
+    serve_until(embedded, bundle, 6, "--idle-reset", "10s")
     oracle = Oracle(bundle.path)
     steps = [oracle.step("a", ONE).tobytes() for _ in range(3)]
     assert embedded.read().values == [*steps, *steps[:2], steps[0]]
@@ -76,7 +68,7 @@ def test_output_larger_than_the_broker_takes_is_a_dead_letter_and_the_rest_goes_
     limit = "message.max.bytes" if place.client == "confluent" else "max.request.size"
     config.write_text(f'[kafka]\n"{limit}" = 500000\n')
     place.feed([(0, b"a", ONE.tobytes()), (0, b"a", many), (0, b"b", ONE.tobytes())])
-    serve_until(place, bundle, 2, 1, "--config", str(config))
+    serve_until(place, bundle, 2, "--config", str(config), dead=1)
     assert place.read().keys == [b"a", b"b"]
     headers = dict((place.read("dead").headers or [[]])[0])
     assert b"600001 bytes" in headers["edge-rnn-error"]

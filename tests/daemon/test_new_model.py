@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from edge_rnn.contract.bundle import Bundle
-from runtime.core.batch import Outgoing, RecordBatch
-from tests.daemon.conftest import PARTITIONS, Place
-from tests.daemon.processes import DaemonProcess, wait_for
+from runtime.core.batch import RecordBatch
+from tests.daemon.feeds import Feed, serve_until
+from tests.daemon.processes import DaemonProcess
 from tests.models_for_tests import make_bundle
-from tests.oracle import Oracle
 
 STREAMS = 6
-EPOCH_MS = 1_700_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -25,53 +22,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
     return make_bundle(folder / "one", seed=1), make_bundle(folder / "two", seed=2)
 
 
-class Feed:
-    """Rows for some streams, one a stream and second, by record time."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.rows: list[list[np.ndarray]] = [[] for _ in range(STREAMS)]
-        self._rng = np.random.default_rng(0)
-
-    def more(self, seconds: int) -> None:
-        for _ in range(seconds):
-            second = len(self.rows[0])
-            for rows in self.rows:
-                rows.append(self._rng.standard_normal(3).astype("<f4"))
-            self.place.broker.write(
-                self.place.topic("in"),
-                Outgoing(
-                    partitions=np.arange(STREAMS, dtype=np.int32) % PARTITIONS,
-                    timestamps=np.full(STREAMS, EPOCH_MS + 1000 * second, np.int64),
-                    keys=[b"s%d" % stream for stream in range(STREAMS)],
-                    values=[rows[-1].tobytes() for rows in self.rows],
-                ),
-            )
-
-    def expected(self, bundle: Bundle, since: int = 0) -> list[list[bytes]]:
-        """What a model says to each stream's rows from second ``since`` on."""
-        oracle = Oracle(bundle.path)
-        return [[oracle.step(f"{s}", row).tobytes() for row in rows[since:]] for s, rows in enumerate(self.rows)]
-
-
 def by_stream(batch: RecordBatch) -> Iterator[list[bytes | None]]:
     for stream in range(STREAMS):
         yield [v for k, v in zip(batch.keys, batch.values, strict=True) if k == b"s%d" % stream]
 
 
-def serve_until(place: Place, bundle: Bundle, outputs: int, *more: str) -> str:
-    daemon = DaemonProcess(place.arguments(bundle, *more), place.folder / "log")
-    try:
-        wait_for(lambda: len(place.read()) >= outputs, lambda: f"{outputs} outputs; {daemon.text()}")
-        assert daemon.stop() == 0, daemon.text()
-    finally:
-        daemon.close()
-    return daemon.text()
-
-
 def test_new_model_is_warmed_up_and_the_old_one_comes_back_as_if_it_had_never_gone(place, models):
     one, two = models
-    feed = Feed(place)
+    feed = Feed(place, STREAMS)
     feed.more(20)
     serve_until(place, one, 20 * STREAMS)
     feed.more(5)
@@ -88,7 +46,7 @@ def test_new_model_is_warmed_up_and_the_old_one_comes_back_as_if_it_had_never_go
 
 def test_warm_up_takes_as_much_input_as_asked_and_outputs_say_which_model_made_them(embedded, models):
     one, two = models
-    feed = Feed(embedded)
+    feed = Feed(embedded, STREAMS)
     feed.more(20)
     serve_until(embedded, one, 20 * STREAMS, "--headers", "model")
     feed.more(3)
@@ -107,7 +65,7 @@ def test_warm_up_takes_as_much_input_as_asked_and_outputs_say_which_model_made_t
 
 def test_warm_up_killed_again_and_again_ends_with_the_same_bits(embedded, models):
     one, two = models
-    feed = Feed(embedded)
+    feed = Feed(embedded, STREAMS)
     feed.more(20)
     serve_until(embedded, one, 20 * STREAMS)
     feed.more(5)

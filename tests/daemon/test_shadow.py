@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from edge_rnn.contract.bundle import Bundle
-from runtime.core.batch import Outgoing
-from tests.daemon.conftest import PARTITIONS, Place
+from tests.daemon.conftest import Place
+from tests.daemon.feeds import Feed
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.models_for_tests import make_bundle
-from tests.oracle import Oracle
 
 STREAMS = 8
-EPOCH_MS = 1_700_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +24,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
     return make_bundle(folder / "one", seed=1), make_bundle(folder / "two", seed=2)
 
 
-class Feed:
-    """A row a stream and second, by record time; every fourth second twice, so that times repeat."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.rows: list[list[np.ndarray]] = [[] for _ in range(STREAMS)]
-        self._rng = np.random.default_rng(0)
-
-    def more(self, seconds: int) -> None:
-        for _ in range(seconds):
-            second = len(self.rows[0])
-            for rows in self.rows:
-                rows.append(self._rng.standard_normal(3).astype("<f4"))
-            self.place.broker.write(
-                self.place.topic("in"),
-                Outgoing(
-                    np.arange(STREAMS, dtype=np.int32) % PARTITIONS,
-                    np.full(STREAMS, EPOCH_MS + 1000 * (second - second // 4), np.int64),
-                    [b"s%d" % stream for stream in range(STREAMS)],
-                    [rows[-1].tobytes() for rows in self.rows],
-                ),
-            )
-
-    def said(self, bundle: Bundle) -> list[list[np.ndarray]]:
-        oracle = Oracle(bundle.path)
-        return [[oracle.step(f"{s}", row) for row in rows] for s, rows in enumerate(self.rows)]
+def feed_of(place: Place) -> Feed:
+    """Every fourth second comes twice, so that times repeat."""
+    return Feed(place, STREAMS, lambda second: second - second // 4)
 
 
 def shadow_arguments(place: Place, bundle: Bundle, *more: str) -> list[str]:
@@ -104,7 +79,7 @@ def compared(shadow: Shadow, count: int) -> None:
 
 def test_shadow_of_the_same_model_agrees_bit_for_bit_from_the_middle_of_a_stream(place, models):
     one, _ = models
-    feed = Feed(place)
+    feed = feed_of(place)
     feed.more(20)
     live = daemon(place, one)
     shadow = None
@@ -131,7 +106,7 @@ def test_shadow_of_the_same_model_agrees_bit_for_bit_from_the_middle_of_a_stream
 
 def test_shadow_of_another_model_warms_up_and_tells_how_far_it_is_off(place, models):
     one, two = models
-    feed = Feed(place)
+    feed = feed_of(place)
     feed.more(20)
     live = daemon(place, one)
     shadow = None

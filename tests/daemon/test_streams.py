@@ -8,27 +8,18 @@ import sys
 
 import numpy as np
 
-from tests.daemon.processes import DaemonProcess, wait_for
+from tests.daemon.feeds import serve_until
 from tests.oracle import Oracle
 
 ONE = np.array([0.3, -0.2, 0.9], "<f4")
 
 
-def serve_until(place, bundle, outputs, log, *more):
-    daemon = DaemonProcess(place.arguments(bundle, *more), log)
-    try:
-        wait_for(lambda: len(place.read()) >= outputs, f"{outputs} outputs; {daemon.text()}")
-        assert daemon.stop() == 0, daemon.text()
-    finally:
-        daemon.close()
-
-
 def test_tombstone_ends_a_stream_for_good_also_after_a_restart(place, bundle, tmp_path):
     value = ONE.tobytes()
     place.feed([(1, b"a", value), (1, b"b", value), (1, b"a", None), (1, b"c", value)])
-    serve_until(place, bundle, 3, tmp_path / "first")
+    serve_until(place, bundle, 3)
     place.feed([(1, b"a", value), (1, b"b", value)])
-    serve_until(place, bundle, 5, tmp_path / "second")
+    serve_until(place, bundle, 5)
     oracle = Oracle(bundle.path)
     first = oracle.step("b", ONE).tobytes()
     again = oracle.step("b", ONE).tobytes()
@@ -44,7 +35,7 @@ def test_tombstone_ends_a_stream_for_good_also_after_a_restart(place, bundle, tm
 
 def test_output_keeps_key_timestamp_and_partition_and_dead_letters_their_origin(place, bundle, tmp_path):
     place.feed([(2, b"a", ONE.tobytes()), (2, b"a", b"bad"), (3, b"b", ONE.tobytes())])
-    serve_until(place, bundle, 2, tmp_path / "log", "--headers", "origin")
+    serve_until(place, bundle, 2, "--headers", "origin")
     given, out, dead = place.read("in"), place.read(), place.read("dead")
     assert sorted(zip(out.keys, out.partitions.tolist(), strict=True)) == [(b"a", 2), (b"b", 3)]
     stamps = dict(zip(given.keys, given.timestamps.tolist(), strict=True))
@@ -68,7 +59,7 @@ def test_replay_of_a_file_gives_the_bytes_that_the_daemon_wrote(embedded, bundle
     command = [sys.executable, "-m", "edge_rnn.cli"]
     produce = [*command, "produce", str(rows), "--topic", embedded.topic("in"), "--broker", embedded.url]
     subprocess.run([*produce, "--rate", "2000"], check=True, capture_output=True)
-    serve_until(embedded, bundle, 60, tmp_path / "log", "--codec", "json")
+    serve_until(embedded, bundle, 60, "--codec", "json")
     subprocess.run(
         [*command, "replay", str(bundle.path), str(rows), "-o", str(tmp_path / "out"), "--batch-records", "7"],
         check=True,

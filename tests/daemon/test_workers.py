@@ -61,6 +61,19 @@ def test_worker_that_is_killed_ends_the_others_and_tells(kafka_place, bundle):
     assert '"drained and committed"' in daemon.text()
 
 
+def test_workers_drain_when_the_process_that_started_them_is_killed(kafka_place, bundle):
+    place = kafka_place
+    daemon = DaemonProcess(
+        place.arguments(bundle, "--workers", "2", "--instance", "w", "--log-format", "json"), place.folder / "log"
+    )
+    try:
+        wait_for(lambda: daemon.text().count('"partition ready"') >= PARTITIONS, daemon.text)
+        daemon.kill()
+        wait_for(lambda: daemon.text().count('"drained and committed"') == 2, daemon.text)
+    finally:
+        daemon.close()
+
+
 def test_workers_of_an_embedded_store_are_refused(embedded, bundle):
     daemon = DaemonProcess(embedded.arguments(bundle, "--workers", "2"), embedded.folder / "log")
     try:

@@ -16,6 +16,7 @@ from edge_rnn.contract.signature import Manifest
 from edge_rnn.models import save
 from tests.exporters import user_modules as user
 from tests.exporters.models import Case
+from tests.exporters.zoo import loops
 
 ALONE = """
 import sys
@@ -54,6 +55,26 @@ def test_export_shows_the_figures_and_writes_a_bundle(tmp_path: Path, capsys: py
         assert f"\n{gate} " in shown
     assert "passed (256 steps of 8 streams)" in shown
     assert open_bundle(tmp_path / "b").manifest.name == "tagger"
+
+
+def test_export_of_a_mean_over_time_says_what_it_gives_instead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", f"{user.__file__}:MeanOverTime", "-o", str(tmp_path / "b")]) == 0
+    assert "note: the output 'y' is the mean over the steps so far, given at every step" in capsys.readouterr().err
+
+
+def test_export_of_a_forward_of_one_step_takes_its_state_from_the_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["export", f"{loops.__file__}:OneStep", "-o", str(tmp_path / "b"), "--input", "x:float32:batch,5"]
+    assert run([*call, "--state", "h=1"]) == 0
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert [state.name for state in manifest.states] == ["onestep.h"]
+    assert manifest.inputs[0].axes == ("time", "batch", "feature")
+    capsys.readouterr()
+    assert run([*call, "--state", "h"]) == 2
+    assert "expected ARG=INDEX" in capsys.readouterr().err
 
 
 def test_export_as_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from edge_rnn.contract.errors import ExportRefused, UsageError
-from exporters.inputs import infer_input, parse_input
+from edge_rnn.contract.errors import UsageError
+from exporters.inputs import infer_input, parse_input, parse_state
 from tests.exporters import user_modules as user
 
 
@@ -21,8 +21,8 @@ def test_parse_input_reads_name_type_and_axes() -> None:
         ("x", "found 1 parts between colons"),
         ("x:float32:", "expected 3"),
         ("x:float33:batch,time,5", "the type is 'float33', expected one of float32"),
-        ("x:float32:batch,5", "expected 'time' and 'batch' once each"),
-        ("x:float32:batch,time,time", "expected 'time' and 'batch' once each"),
+        ("x:float32:time,5", "expected 'batch' once and 'time' at most once"),
+        ("x:float32:batch,time,time", "expected 'batch' once and 'time' at most once"),
         ("x:float32:batch,time,five", "the axis 'five' is neither"),
         ("x:float32:batch,time,0", "the axis '0' is neither"),
     ],
@@ -42,5 +42,17 @@ def test_infer_input_when_the_module_does_not_say_asks_for_it() -> None:
         infer_input(user.LastStep())
     with pytest.raises(UsageError, match="does not say what its input is"):
         infer_input(nn.ReLU())
-    with pytest.raises(ExportRefused, match="no recurrent submodule"):
+    with pytest.raises(
+        UsageError, match=r"nothing says which axis is time; give e\.g\. --input x:float32:batch,time,5"
+    ):
         infer_input(nn.Linear(3, 3))
+
+
+def test_parse_state_reads_argument_and_place() -> None:
+    assert parse_state("h=1") == ("h", 1)
+
+
+@pytest.mark.parametrize("text", ["h", "h=", "=1", "h=-1", "h=one", "two words=1"])
+def test_parse_state_when_a_part_is_wrong_says_what_to_give(text: str) -> None:
+    with pytest.raises(UsageError, match="expected ARG=INDEX"):
+        parse_state(text)

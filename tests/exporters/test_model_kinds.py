@@ -8,11 +8,13 @@ import torch
 
 from edge_rnn.contract.errors import ExportRefused
 from edge_rnn.contract.golden import load_golden
-from edge_rnn.contract.stepgraph import open_step_graph
+from edge_rnn.contract.signature import GenerationSpec
+from edge_rnn.contract.stepgraph import first_states, open_step_graph
 from edge_rnn.contract.trial import run_chunks
 from edge_rnn.contract.verification import subject_of, verify_bundle
 from edge_rnn.models import LogMelArguments, Watcher, build
 from exporters.export import export_bundle
+from exporters.precision.convert import Wanted, convert_bundle
 from exporters.source import Source
 
 TOKENS = tuple("abcdefg")
@@ -32,6 +34,33 @@ def test_export_when_the_input_is_tokens_then_keeps_the_vocabulary_and_every_bit
     assert bundle.manifest.gates.bit_stability.holds
     assert load_golden(bundle).inputs[0].max() == 6
     assert verify_bundle(bundle).parity.max_abs_error <= bundle.manifest.gates.parity.bound
+
+
+def test_export_when_a_token_is_outside_the_vocabulary_then_spoils_its_own_stream_and_step_only(tmp_path):
+    torch.manual_seed(0)
+    arguments = {"inputs": 1, "outputs": 7, "vocabulary": TOKENS, "labels": TOKENS}
+    bundle = export(build("gru", task="classification", **arguments), tmp_path / "b")
+    step = open_step_graph(bundle)
+    (y,), _ = step([np.asarray([[3, -1, 7, 3], [1, 1, 1, 1]], np.int64)], first_states(bundle, 4))
+    (expected,), _ = step([np.asarray([[3], [1]], np.int64)], first_states(bundle, 1))
+    assert np.isnan(y).any(axis=2).tolist() == [[False, True, True, False], [False] * 4]
+    assert np.array_equal(y[:, [0, 3]], np.repeat(expected, 2, axis=1))
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_convert_when_the_model_generates_from_a_prompt_then_keeps_both_graphs(precision, tmp_path):
+    torch.manual_seed(0)
+    spec = GenerationSpec(unit="character", begin="a", stop="a", turns="fresh")
+    arguments = {"inputs": 1, "outputs": 7, "vocabulary": TOKENS, "labels": TOKENS, "prompt_vocabulary": ("x", "y")}
+    model = build("gru", hidden=32, task="classification", generation=spec, **arguments)
+    exact = export(model, tmp_path / "fp32")
+    other = convert_bundle(exact, tmp_path / precision, Wanted(precision, weight_bits=7))
+    assert other.manifest.precision == precision
+    assert (other.manifest.generation, other.manifest.prompt) == (spec, exact.manifest.prompt)
+    assert other.manifest.prompt.graph == "prompt.onnx"
+    assert (other.path / "prompt.onnx").read_bytes() == (exact.path / "prompt.onnx").read_bytes()
+    assert other.graph_path.read_bytes() != exact.graph_path.read_bytes()
+    verify_bundle(other)
 
 
 def test_export_when_every_layer_has_its_width_then_states_have_them(tmp_path):

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from edge_rnn.contract.errors import ExportRefused
+from edge_rnn.contract.errors import EdgeRnnError, ExportRefused, GateFailed
 from edge_rnn.contract.golden import load_golden
+from edge_rnn.contract.stepgraph import first_states, open_step_graph
 from exporters.export import export_bundle
 from exporters.inputs import parse_input
 from exporters.source import Source
 from tests.exporters import user_modules as user
+from tests.exporters.zoo import loops, recurrent
 
 
 def export(module: nn.Module, path: Path, *inputs: str) -> object:
@@ -75,20 +77,24 @@ def test_export_of_a_last_step_gives_every_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "inputs", "told"),
     [
-        (user.Bidirectional, r"'encoder.rnn' \(GRU\) is bidirectional.*bidirectional=False"),
-        (user.Convolution, r"'conv' \(Conv1d\) cannot be exported: supported are .*LSTM"),
-        (user.Projected, r"'rnn' \(LSTM\) has proj_size=2.*nn.Linear behind it"),
-        (user.Deciding, r"Deciding cannot be traced: .*control flow; write its forward without decisions"),
-        (user.MeanOverTime, r"mean.* of the module MeanOverTime cannot be exported; supported are"),
-        (user.Twice, r"'rnn' \(GRU\) is called twice a step"),
-        (user.GivenState, r"'rnn' \(GRU\) gets a state that forward computes"),
+        (user.Bidirectional, [], r"'encoder.rnn' \(GRU\) is bidirectional.*bidirectional=False"),
+        (user.Convolution, ["x:float32:batch,5,time"], r"'conv' \(Conv1d\).*-2 steps.*pad on the left"),
+        (user.Deciding, [], r"\(Deciding\) takes the sum over the batch.*torch.where"),
+        (user.Packed, [], r"\(Packed\) packs sequences by length"),
+        (user.Reading, [], r"\(Reading\) reads values out of a tensor \(\.tolist\(\)\)"),
+        (user.Choosing, [], r"\(Choosing\) decides or counts on a value of its input in Python"),
+        (user.Noise, [], r"Noise gives another result when it runs again"),
+        (user.Unknown, [], r"\(Unknown\) uses the operation 'linalg_inv_ex'.*def step\(self, x, state\)"),
+        (user.Aliased, [], r"\(Aliased\).*in place"),
     ],
 )
-def test_export_of_what_cannot_be_a_step_graph_names_it(kind: type[nn.Module], told: str, tmp_path: Path) -> None:
+def test_export_of_what_cannot_be_a_step_graph_names_it(
+    kind: type[nn.Module], inputs: list[str], told: str, tmp_path: Path
+) -> None:
     with pytest.raises(ExportRefused, match=told):
-        export(kind(), tmp_path / "b")
+        export(kind(), tmp_path / "b", *inputs)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,11 +102,15 @@ def test_export_of_what_cannot_be_a_step_graph_names_it(kind: type[nn.Module], t
     ("module", "inputs", "told"),
     [
         (user.Tagger(), ["x:float32:time,batch,5"], r"'rnn' \(LSTM\) takes batch,time,5, but gets time,batch,5"),
-        (user.Tagger(), ["x:float32:batch,time,6"], r"takes batch,time,5, but gets batch,time,6"),
+        (
+            user.Tagger(),
+            ["x:float32:batch,time,6"],
+            r"itself fails on x \[3, 9, 6\]: .*Expected 5, got 6; say how its input",
+        ),
         (user.Tagger(), ["x:float32:batch,time,5", "z:float32:batch,time,5"], "takes x, but 2 inputs are given"),
         (user.TwoInputs(), ["x:float32:batch,time,2"], "needs the argument 'kind'"),
-        (user.LastStep(), ["tokens:float32:batch,time"], r"'embedding' \(Embedding\) takes whole numbers"),
-        (nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2)), [], "does not get one tensor as its first argument"),
+        (user.LastStep(), ["tokens:float32:batch,time"], r"itself fails on tokens .*; say how its input"),
+        (nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2)), [], "Sequential itself fails on x .*tuple"),
     ],
 )
 def test_export_when_the_input_does_not_fit_says_what_the_module_takes(
@@ -108,3 +118,67 @@ def test_export_when_the_input_does_not_fit_says_what_the_module_takes(
 ) -> None:
     with pytest.raises(ExportRefused, match=told):
         export(module, tmp_path / "b", *inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "states"),
+    [
+        (user.Projected, ["rnn.h", "rnn.c"]),
+        (user.MeanOverTime, ["step", "rnn.h", "meanovertime.sum"]),
+        (user.Twice, ["rnn.h", "rnn.h.2"]),
+    ],
+)
+def test_export_of_projected_pooled_and_shared_layers_names_their_states(
+    kind: type[nn.Module], states: list[str], tmp_path: Path
+) -> None:
+    bundle = export_bundle(Source(kind(), "user", {}), tmp_path / "b")
+    assert [state.name for state in bundle.manifest.states] == states
+
+
+def test_export_of_a_mean_over_time_names_what_it_gives_instead(tmp_path: Path) -> None:
+    bundle = export_bundle(Source(user.MeanOverTime(), "user", {}), tmp_path / "b")
+    (output,) = bundle.manifest.outputs
+    assert output.note == "mean over the steps so far"
+    assert output.axes == ("time", "batch", "feature")
+    (total,) = (state for state in bundle.manifest.states if state.name.endswith(".sum"))
+    assert total.dtype == "float64"
+
+
+def test_export_of_learnt_first_states_keeps_them_in_the_bundle(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    module = recurrent.Learned()
+    bundle = export_bundle(Source(module, "user", {}), tmp_path / "b", inputs=[parse_input("x:float32:batch,time,4")])
+    first = {state.name: bundle.initial_state(state) for state in bundle.manifest.states}
+    assert "initial.npz" in bundle.manifest.files
+    assert np.array_equal(first["rnn.1.h"], module.h0.detach().numpy()[1])
+    assert np.array_equal(first["rnn.0.c"], module.c0.detach().numpy()[0])
+
+
+def test_export_of_a_token_outside_the_vocabulary_spoils_its_own_stream_only(tmp_path: Path) -> None:
+    bundle = export_bundle(
+        Source(user.LastStep(), "user", {}), tmp_path / "b", inputs=[parse_input("tokens:int64:batch,time")]
+    )
+    step = open_step_graph(bundle)
+    tokens = np.asarray([[3, -1, 11, 3]], np.int64)
+    (y,), _ = step([tokens], first_states(bundle, 4))
+    assert np.isfinite(y[0, 0]).all()
+    assert np.isnan(y[0, 1:3]).all()
+    assert np.array_equal(y[0, 0], y[0, 3])
+
+
+def test_export_with_a_state_that_forward_does_not_give_back_says_so(tmp_path: Path) -> None:
+    spec = [parse_input("x:float32:batch,5")]
+    for states, told in (
+        ({"hidden": 1}, "--state hidden=1: the module OneStep takes x, h; name one of these"),
+        ({"h": 5}, "--state names result 5, but forward returns 2"),
+        ({}, "needs the argument 'h'; give it an --input, a default, or say that it is a state: --state h=INDEX"),
+    ):
+        with pytest.raises(EdgeRnnError, match=told):
+            export_bundle(Source(loops.OneStep(), "user", {}), tmp_path / "b", inputs=spec, states=states)
+
+
+def test_export_of_a_loop_over_a_hundred_steps_of_delay_is_refused_not_wrong(tmp_path: Path) -> None:
+    """A loop that changes its mind after the steps that were followed: the gates see it."""
+    with pytest.raises(GateFailed, match=r"parity: output 'y' at step 101 of 256"):
+        export(user.LateChange(), tmp_path / "b", "x:float32:batch,time,5")
+    assert list(tmp_path.iterdir()) == []

@@ -98,7 +98,7 @@ class Convolution(nn.Module):
         self.rnn = nn.GRU(5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rnn(self.conv(x))[0]
+        return self.rnn(self.conv(x).permute(2, 0, 1))[0]
 
 
 class Projected(nn.Module):
@@ -138,14 +138,81 @@ class Twice(nn.Module):
         return self.rnn(self.rnn(x)[0])[0]
 
 
-class GivenState(nn.Module):
+class Packed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.start = nn.Parameter(torch.ones(1, 1, 4))
         self.rnn = nn.GRU(5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rnn(x, self.start)[0]
+        lengths = torch.full((x.shape[1],), x.shape[0])
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths)
+        return nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])[0]
+
+
+class Reading(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.rnn(x)[0].tolist()) * 2
+
+
+class Choosing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.rnn(x)[0]
+        return y if float(x.new_tensor(1.0) + self.count(y)) > 0 else -y
+
+    def count(self, y: Tensor) -> Tensor:
+        return torch.arange(len(y))[-1]
+
+
+class Noise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(self.rnn(x)[0], 0.5)
+
+
+class Unknown(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.inv(self.rnn(x)[0].unflatten(-1, (2, 2)) + 2 * torch.eye(2))
+
+
+class Aliased(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.rnn(x)[0]
+        y[3:5] = 0
+        return y
+
+
+class LateChange(nn.Module):
+    """One step like the other for a hundred steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, out = torch.zeros(x.shape[0], 4), []
+        for t in range(x.shape[1]):
+            h = self.cell(x[:, t], h)
+            out.append(h if t < 100 else -h)
+        return torch.stack(out, 1)
 
 
 def make(kind: str = "gru", hidden: int = 4) -> nn.Module:

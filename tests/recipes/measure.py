@@ -47,6 +47,7 @@ def measure(recipe: Recipe) -> Measured:
         higher_is_better=outcome.score.higher_is_better,
         seconds=tuple(round(one, 1) for one in seconds),
         parity=tuple(float(f"{one:.2g}") for one in parities),
+        settings=msgspec.to_builtins(recipe.settings),
     )
 
 

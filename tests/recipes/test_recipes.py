@@ -82,6 +82,7 @@ def test_recipe_when_prepared_then_scalers_know_the_training_part_only(name):
 def test_recipe_when_measured_then_five_seeds_beat_the_baseline(name):
     measured = all_measured()[name]
     assert len(measured.scores) == 5
+    assert measured.settings == msgspec.to_builtins(find_recipe(name).settings)
     assert measured.parity[0] <= 1e-6
     if find_recipe(name).gated:
         assert all(measured.beats(score) for score in measured.scores)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.signature import InputSpec
 from exporters.export import export_bundle
 from exporters.source import Source
@@ -30,6 +33,7 @@ def processor_of(bundle: Bundle, codec: str = "f32", **changes: object) -> Proce
         make_decoder(codec, bundle.manifest),
         make_encoder(codec, bundle.manifest),
         ProcessorSettings(topic="in", **changes),  # type: ignore[arg-type]
+        ThreadPoolExecutor(int(changes["threads"]) - 1) if "threads" in changes else None,  # type: ignore[call-overload]
     )
 
 
@@ -65,6 +69,42 @@ def test_process_of_a_deep_backlog_in_one_stream_equals_single_steps(lstm_bundle
     one = processor_of(lstm_bundle)
     singles = [one.process(batch_of([(0, b"k", f32(row))])).outputs.values[0] for row in rows]
     assert deep.outputs.values == singles
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_process_on_several_threads_equals_one_bit_for_bit(lstm_bundle, threads):
+    rng = np.random.default_rng(5)
+    several, one = processor_of(lstm_bundle, threads=threads), processor_of(lstm_bundle)
+    for _ in range(4):
+        keys = [b"%d" % stream for stream in rng.zipf(1.3, 700) % 90]
+        values = [f32(rng.standard_normal((rng.integers(1, 5), 3))) for _ in keys]
+        batch = batch_of([(0, key, b"xx" if index % 50 == 7 else values[index]) for index, key in enumerate(keys)])
+        done, expected = several.process(batch), one.process(batch)
+        assert done.outputs.values == expected.outputs.values
+        assert done.errors == expected.errors
+        slots = np.arange(len(one.streams))
+        assert (several.read_states(slots) == one.read_states(slots)).all()
+
+
+def test_process_on_several_threads_when_the_model_fails_in_one_raises_after_all_are_done(lstm_bundle, monkeypatch):
+    processor = processor_of(lstm_bundle, threads=2)
+    engine, running = processor._engine, []
+
+    def run(slots, inputs):
+        running.append(slots)
+        try:
+            if 0 in slots:
+                raise EngineError("no memory")
+            time.sleep(0.05)
+            return type(engine).run(engine, slots, inputs)
+        finally:
+            running.pop()
+
+    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(engine, "works", lambda: False)
+    with pytest.raises(EngineError, match="no memory"):
+        processor.process(batch_of([(0, b"%d" % index, f32(np.ones(3))) for index in range(2000)]))
+    assert running == []
 
 
 def test_process_of_bad_records_makes_dead_letters_that_name_their_origin(lstm_bundle):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core.scheduler import Call, Limits, plan
+from runtime.core.scheduler import LEAST_STEPS, LEAST_STREAMS, Call, Limits, plan, plans
 
 RECORDS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=60)
 
@@ -62,3 +62,30 @@ def test_plan_of_nothing_makes_no_call():
 def test_limits_with_a_chunk_that_is_no_power_of_two_are_refused(chunk):
     with pytest.raises(ValueError, match="power of two"):
         Limits(chunk=chunk)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90)), max_size=120), st.integers(1, 5))
+def test_plans_for_threads_share_the_streams_and_take_every_row_once(records, most):
+    slots = np.array([slot for slot, _ in records], np.int64)
+    lengths = np.array([length for _, length in records], np.int64)
+    shares = [list(calls) for calls in plans(slots, np.cumsum(lengths) - lengths, lengths, Limits(), most)]
+    streams = [{slot for call in calls for slot in call.slots.tolist()} for calls in shares]
+    assert len(shares) <= most
+    assert sum(map(len, streams)) == len(set().union(*streams)) == len(set(slots[lengths > 0].tolist()))
+    rows = sorted(row for calls in shares for call in calls for row in call.rows.reshape(-1).tolist())
+    assert rows == list(range(int(lengths.sum())))
+    if len(shares) > 1:
+        steps = [sum(call.rows.size for call in calls) for calls in shares]
+        deepest = int(np.bincount(slots, lengths).max())
+        assert max(steps) - min(steps) <= len(shares) * deepest
+        assert min(map(len, streams)) >= LEAST_STREAMS
+
+
+def test_plans_of_little_work_or_few_streams_are_one():
+    one = np.ones(LEAST_STEPS, np.int64)
+    assert len(plans(np.arange(LEAST_STEPS), np.arange(LEAST_STEPS), one, Limits(), 2)) == 1
+    few = 2 * LEAST_STREAMS - 1
+    deep = np.full(few, LEAST_STEPS, np.int64)
+    assert len(plans(np.arange(few), np.arange(few) * LEAST_STEPS, deep, Limits(), 2)) == 1
+    twice = np.arange(2 * LEAST_STEPS)
+    assert len(plans(twice, twice, np.ones(twice.size, np.int64), Limits(), 2)) == 2

@@ -23,9 +23,9 @@ TRANSPORTS = [
 """``confluent-objects`` is confluent-kafka without the native part."""
 
 
-@pytest.fixture(scope="session", params=TRANSPORTS)
+@pytest.fixture(scope="module", params=TRANSPORTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A transport with topics of its own."""
+    """A transport with topics of its own. A module's, so that the native part is there again for the next one."""
     name = request.param.removesuffix("-objects")
     if name != request.param:
         with without_native_part():

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.transports import kafka_orphans
 from runtime.transports.connect import open_broker
-from runtime.transports.kafka_orphans import least, orphans
+from runtime.transports.kafka_orphans import least, look_every_s, orphans
 from runtime.transports.protocol import Client
 from tests.transports.places import PARTITIONS, make_place, new_member
 
@@ -22,6 +22,11 @@ from tests.transports.places import PARTITIONS, make_place, new_member
 def test_orphans_when_every_partition_has_a_member_then_there_are_none() -> None:
     assert orphans({"a": {0, 2}, "b": {1, 3}}, 4) == set()
     assert orphans({}, 4) == set()
+
+
+def test_look_every_s_when_the_group_is_large_then_the_coordinator_is_asked_no_more_often() -> None:
+    assert look_every_s(1) == look_every_s(50) == kafka_orphans.LOOK_EVERY_S
+    assert 1000 / look_every_s(1000) == 50 / look_every_s(50)
 
 
 def test_orphans_when_members_lack_some_then_those_and_the_least_member_acts() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from edge_rnn.contract.bundle import open_bundle
 from edge_rnn.contract.ort import import_onnxruntime
-from runtime.codecs.registry import DECODERS, ENCODERS
+from runtime.codecs.registry import DECODERS, ENCODERS, make_decoder
 from runtime.core.batch import RecordBatch
 from runtime.core.scheduler import Limits
 from runtime.daemon.measure.advice import Advice, Limit, advise, find_limit, stage_costs
@@ -20,6 +19,7 @@ from runtime.daemon.measure.examples import example_values
 from runtime.daemon.measure.model import ModelCell, model_alone, shapes
 from runtime.daemon.measure.stages import CodecFigures, StageFigures, codec_alone, stages
 from runtime.daemon.measure.transport import TransportFigures, consume_and_produce, filled_place
+from runtime.engines.cores import available_cores
 from runtime.engines.cpu import open_cpu_engine
 from runtime.engines.tuning import Tuning
 from runtime.transports.protocol import Client
@@ -81,10 +81,11 @@ def run_bench(
     """Measure the bundle at ``path``; ``tell`` hears what is being done.
 
     ``broker`` ``None``: the embedded broker in a temporary file. Raises `BundleError`, `EngineError`,
-    `TransportError`, `MissingDependency`.
+    `TransportError`, `MissingDependency`, `UsageError`.
     """
     bundle = open_bundle(path)
-    cores = len(os.sched_getaffinity(0))
+    make_decoder(codec, bundle.manifest)  # a codec that does not do is refused before anything is measured
+    cores = available_cores()
     limits = Limits()
     tell(f"the model alone, batches to {LARGEST_BATCH}")
     wanted = shapes(has_time=bundle.manifest.has_time, most_steps=limits.steps)
@@ -96,7 +97,8 @@ def run_bench(
         threads *= 2
     tuning = open_cpu_engine(bundle, tuned=True).tuning
     tell("codecs and stages")
-    codecs = [codec_alone(bundle, name) for name in DECODERS if name in ENCODERS]
+    names = [codec] if bundle.manifest.framing is not None else [name for name in DECODERS if name in ENCODERS]
+    codecs = [codec_alone(bundle, name) for name in names]
     stage = stages(bundle, codec, streams=streams)
     tell(f"{records} records over {broker or 'the embedded broker'}, without the model and with it")
     with filled_place(broker, client, example_values(bundle, codec), records, streams) as place:

@@ -21,7 +21,12 @@ def example_inputs(bundle: Bundle, chunk: int, batch: int) -> list[np.ndarray]:
 
 
 def example_values(bundle: Bundle, codec: str, count: int = VALUES) -> list[bytes]:
-    """Record values of one row each."""
+    """Record values of one row each; of a framed model's samples, of one hop each."""
+    framing = bundle.manifest.framing
+    if codec == "pcm16" and framing is not None:
+        (windows,) = example_inputs(bundle, 1, count)
+        samples = np.clip(windows.reshape(count, framing.width)[:, framing.context :] * 32768, -32768, 32767)
+        return [hop.tobytes() for hop in samples.astype("<i2")]
     columns = [
         array.reshape(count, spec.width)
         for array, spec in zip(example_inputs(bundle, 1, count), bundle.manifest.inputs, strict=True)

@@ -10,11 +10,12 @@ import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from runtime.codecs.protocol import Decoded
-from runtime.codecs.registry import make_decoder, make_encoder
+from runtime.codecs.registry import ENCODERS, make_decoder, make_encoder
 from runtime.core.batch import RecordBatch
 from runtime.core.column import Cells, as_column, lengths_of
 from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
+from runtime.daemon.audio import make_sound
 from runtime.daemon.measure.examples import VALUES, example_values
 from runtime.daemon.measure.timing import time_calls
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
@@ -60,7 +61,7 @@ def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float 
     """Decode inputs and encode outputs of one row each."""
     manifest = bundle.manifest
     values = as_column(example_values(bundle, codec, records))
-    decoder, encoder = make_decoder(codec, manifest), make_encoder(codec, manifest)
+    decoder, encoder = make_decoder(codec, manifest), make_encoder(_encoder_of(codec), manifest)
     generator = np.random.default_rng(0)
     outputs = [generator.standard_normal((records, *spec.row_shape)).astype(spec.dtype) for spec in manifest.outputs]
     starts, lengths = np.arange(records), np.ones(records, np.int64)
@@ -75,6 +76,11 @@ def codec_alone(bundle: Bundle, codec: str, records: int = 1024, seconds: float 
         int(values.lengths.sum()) / records,
         int(lengths_of(encoded).sum()) / records,
     )
+
+
+def _encoder_of(codec: str) -> str:
+    """How a daemon writes outputs, unless it is told."""
+    return codec if codec in ENCODERS else "json"
 
 
 class _Timed:
@@ -103,7 +109,7 @@ class _TimedDecoder(_Timed):
 class _TimedEncoder(_Timed):
     def __init__(self, codec: str, bundle: Bundle) -> None:
         super().__init__()
-        self._inner = make_encoder(codec, bundle.manifest)
+        self._inner = make_encoder(_encoder_of(codec), bundle.manifest)
         self.name = self._inner.name
 
     def encode(self, outputs: Sequence[np.ndarray], starts: np.ndarray, lengths: np.ndarray) -> Cells:
@@ -161,8 +167,9 @@ def stages(
     graph = _TimedStep(engine)
     engine.step = graph  # type: ignore[assignment]  # called alike
     timed, decoder, encoder = _TimedEngine(engine), _TimedDecoder(codec, bundle), _TimedEncoder(codec, bundle)
-    settings = ProcessorSettings(topic="bench", limits=limits or Limits())
-    processor = Processor(timed, decoder, encoder, settings)
+    settings = ProcessorSettings(topic="bench", limits=engine.tuning.bound(limits or Limits()))
+    sound = make_sound(bundle.manifest, None, "every", _encoder_of(codec))
+    processor = Processor(timed, decoder, encoder, settings, sound=sound)
     values, generator = example_values(bundle, codec), np.random.default_rng(0)
     offset = _touch_all(processor, values, streams)
     parts = (graph, timed, decoder, encoder)

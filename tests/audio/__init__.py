@@ -1,0 +1,1 @@
+"""Sound through the whole way: made speech, segments, pictures and figures."""

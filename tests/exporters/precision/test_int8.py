@@ -1,0 +1,193 @@
+"""int8: smaller, near fp32, and no stream ever notices another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from edge_rnn.contract import stepgraph
+from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.errors import EngineError, ExportRefused, GateFailed, UsageError
+from edge_rnn.contract.stepgraph import first_states, open_step_graph
+from edge_rnn.contract.verification import verify_bundle
+from exporters.precision.convert import Wanted, convert_bundle
+from exporters.precision.quantise import Quantised
+from exporters.precision.recurrent import take_apart, weights_of
+from tests.exporters.precision.models import fp32_bundle
+
+KINDS = [nn.LSTM, nn.GRU]
+HIDDEN, FEATURES = 256, 24
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
+def exact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The module in fp32."""
+    return fp32_bundle(tmp_path_factory.mktemp("fp32") / "b", request.param, HIDDEN)
+
+
+@pytest.fixture(scope="module")
+def small(exact: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same in int8, with weights that any CPU takes."""
+    return convert_bundle(exact, tmp_path_factory.mktemp("int8") / "b", Wanted("int8", weight_bits=7))
+
+
+def run(bundle: Bundle, x: np.ndarray, chunks: list[int]) -> np.ndarray:
+    """Outputs of fresh streams in calls of these sizes."""
+    step, states = open_step_graph(bundle), first_states(bundle, x.shape[1])
+    parts, start = [], 0
+    for size in chunks:
+        outputs, states = step([x[start : start + size]], states)
+        parts.append(outputs[0])
+        start += size
+    return np.concatenate(parts)
+
+
+def test_int8_is_smaller_and_near_fp32(exact: Bundle, small: Bundle) -> None:
+    assert exact.graph_path.stat().st_size >= 3.5 * small.graph_path.stat().st_size
+    accuracy = small.manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.weight_bits == 7
+    for figure in (accuracy.golden, accuracy.calibration):
+        assert 0 < figure.drop < 0.03
+        assert figure.rms_error < figure.max_abs_error
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((50, 3, FEATURES)).astype(np.float32)
+    expected = run(exact, x, [50])
+    assert np.abs(run(small, x, [50]) - expected).max() < 0.1 * expected.std()
+    verify_bundle(small)
+
+
+def test_int8_gives_every_bit_beside_neighbours_fifty_times_louder(small: Bundle) -> None:
+    rng = np.random.default_rng(9)
+    steps = 1000
+    mine = rng.standard_normal((steps, 1, FEATURES)).astype(np.float32)
+    alone = run(small, mine, [1] * steps)
+    for batch, size in ((3, 1), (7, 20), (17, 50)):
+        crowd = (50 * rng.standard_normal((steps, batch, FEATURES))).astype(np.float32)
+        place = batch // 2
+        crowd[:, place : place + 1] = mine
+        found = run(small, crowd, [size] * (steps // size))[:, place : place + 1]
+        assert found.tobytes() == alone.tobytes()
+
+
+def test_int8_that_drops_more_than_allowed_writes_nothing(exact: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match=r"answers drop by .* --max-drop allows 0.0001"):
+        convert_bundle(exact, tmp_path / "b", Wanted("int8", max_drop=0.0001, weight_bits=7))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_of_eight_bits_does_not_open_where_sums_overflow(
+    exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepgraph, "adds_eight_bits", lambda: True)
+    bundle = convert_bundle(exact, tmp_path / "b", Wanted("int8", max_drop=1.0, weight_bits=8))
+    monkeypatch.setattr(stepgraph, "adds_eight_bits", lambda: False)
+    with pytest.raises(EngineError, match="--weight-bits 7"):
+        open_step_graph(bundle)
+
+
+def test_int8_keeps_two_layers_and_their_states(tmp_path: Path) -> None:
+    exact = fp32_bundle(tmp_path / "fp32", nn.GRU, 128, layers=2)
+    small = convert_bundle(exact, tmp_path / "int8", Wanted("int8", weight_bits=7))
+    assert small.manifest.states == exact.manifest.states
+    assert small.manifest.precision == "int8"
+    kinds = {node.op_type for node in onnx.load(str(small.graph_path)).graph.node}
+    assert "GRU" not in kinds
+    assert "Scan" in kinds
+
+
+def test_fp16_is_half_the_size_and_nearer(exact: Bundle, small: Bundle, tmp_path: Path) -> None:
+    half = convert_bundle(exact, tmp_path / "b", Wanted("fp16"))
+    assert half.graph_path.stat().st_size < 0.52 * exact.graph_path.stat().st_size
+    assert half.manifest.accuracy is not None
+    assert small.manifest.accuracy is not None
+    assert half.manifest.accuracy.golden.drop < 0.1 * small.manifest.accuracy.golden.drop
+
+
+def test_int8_calibrates_on_a_file_of_streams(exact: Bundle, tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    x = (0.3 * rng.standard_normal((40, 2, FEATURES))).astype(np.float32)
+    header = ",".join(["key", *(f"f{i}" for i in range(FEATURES))])
+    rows = [",".join([f"s{b}", *map(str, x[t, b])]) for t in range(40) for b in range(2)]
+    (tmp_path / "rows.csv").write_text("\n".join([header, *rows]))
+    np.savez(tmp_path / "rows.npz", x=x)
+    for name, steps in (("rows.csv", 80), ("rows.npz", 80)):
+        bundle = convert_bundle(exact, tmp_path / "b", Wanted("int8", tmp_path / name, 1.0, 7))
+        assert bundle.manifest.accuracy is not None
+        assert bundle.manifest.accuracy.source == name
+        assert bundle.manifest.accuracy.calibration.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (Wanted("int8", Path("none.csv")), "does not exist"),
+        (Wanted("int8", Path(__file__)), "expected .csv, .npz or .wav"),
+        (Wanted("int8", max_drop=2.0), "a share from 0 to 1"),
+        (Wanted("int8", weight_bits=4), "expected 7 or 8"),
+    ],
+)
+def test_conversion_asked_for_wrongly_says_what_fits(exact: Bundle, tmp_path: Path, wanted: Wanted, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        convert_bundle(exact, tmp_path / "b", wanted)
+
+
+def test_int8_of_a_model_without_anything_to_quantise_is_refused(tmp_path: Path) -> None:
+    exact = fp32_bundle(tmp_path / "fp32", nn.RNN, 16)
+    with pytest.raises(ExportRefused, match="nothing to quantise"):
+        convert_bundle(exact, tmp_path / "b", Wanted("int8"))
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["reset before", "reset after"])
+def test_decomposed_gru_computes_the_operators_equations(after: int) -> None:
+    """With weights and activations that int8 holds exactly, taking apart changes nothing but rounding."""
+    rng, hidden, features = np.random.default_rng(11), 8, 4
+    kept = {
+        "W": (rng.integers(-63, 64, (1, 3 * hidden, features)) / 64).astype(np.float32),
+        "R": (rng.integers(-63, 64, (1, 3 * hidden, hidden)) / 64).astype(np.float32),
+        "B": rng.standard_normal((1, 6 * hidden)).astype(np.float32),
+    }
+    for name in ("W", "R"):
+        kept[name][0, :, 0] = 63 / 64  # the largest of each output: its step is then 1/64
+    node = helper.make_node(
+        "GRU", ["x", "W", "R", "B", "", "h"], ["Y", "last"], hidden_size=hidden, linear_before_reset=after
+    )
+    added = take_apart(node, weights_of(node, kept), (127 / 128, 1.0), 7)
+    x = (rng.integers(-127, 128, (1, 3, features)) / 128).astype(np.float32)
+    h = np.zeros((1, 3, hidden), np.float32)
+    found = [
+        _run(nodes, weights, x, h, hidden)
+        for nodes, weights in (
+            ([node], [numpy_helper.from_array(value, name) for name, value in kept.items()]),
+            (added.nodes, added.weights),
+        )
+    ]
+    assert np.abs(found[0] - found[1]).max() < 1e-6
+
+
+def test_quantised_weights_are_within_half_a_step() -> None:
+    weight = np.random.default_rng(12).standard_normal((32, 16)).astype(np.float32)
+    for bits, most in ((7, 63), (8, 127)):
+        found = Quantised.of(weight, bits)
+        assert np.abs(found.values).max() == most
+        assert (np.abs(found.values * found.scales - weight) <= 0.5001 * found.scales).all()
+
+
+def _run(
+    nodes: list[onnx.NodeProto], weights: list[TensorProto], x: np.ndarray, h: np.ndarray, hidden: int
+) -> np.ndarray:
+    import onnxruntime
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
+    inputs.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, h.shape))
+    output = helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", inputs, [output], weights), opset_imports=opsets)
+    model.ir_version = 8
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["Y"], {"x": x, "h": h})[0])
