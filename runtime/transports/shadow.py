@@ -5,22 +5,31 @@ point on: where the group stood when the partition began::
 
     the outputs of all input below ``committed`` lie below ``output_end``, and those of the rest above,
     if ``committed`` is the same before and after ``output_end`` is asked: both move in one transaction
+
+It gives no input that the group has not committed. So its states are never beyond the group's, and a
+member that takes them over has only to apply what lies between.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from runtime.core.batch import Outgoing, RecordBatch, no_records
 from runtime.core.comparison import Comparison
 from runtime.transports.observer import Observer
 from runtime.transports.protocol import Destination, Listener, Position, TopicIds
 
-AHEAD = 100_000
-"""Outputs that wait for their pair beyond which no more input is read: the group is behind, or has stopped."""
+HELD = 100_000
+"""Records held back beyond which no more input is read: the group is behind, or has stopped."""
 
-AHEAD_WAIT_S = 0.02
+LOOK_S = 0.05
+"""How often the group is asked what it has committed, while records are held back."""
+
+HELD_WAIT_S = 0.01
 ALIGN_TRIES = 50
 UNPAIRED_S = 60.0
 """What has found no pair for so long has none. Input that has to wait is not read meanwhile."""
@@ -38,6 +47,9 @@ class ShadowTransport:
         self._next_expiry = clock() + EXPIRE_EVERY_S
         self._stands: dict[int, Position | None] = {}
         self._following: set[int] = set()
+        self._held: list[RecordBatch] = []
+        self._reached: dict[int, int] = {}
+        self._next_look = 0.0
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -61,16 +73,55 @@ class ShadowTransport:
         return self.input_partitions == self.output_partitions
 
     def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
+        """As `Transport.poll`, of what the group has committed."""
         self._take_theirs()
-        if self.comparison.waiting >= AHEAD:
-            time.sleep(min(AHEAD_WAIT_S, timeout_s) if timeout_s else AHEAD_WAIT_S)
+        self._look()
+        for place, held in enumerate(self._held):
+            given, rest = self._within(held)
+            if given.positions:
+                self._held[place : place + 1] = [rest] if len(rest) else []
+                return given
+        if sum(map(len, self._held)) >= HELD:
+            time.sleep(HELD_WAIT_S)
             return no_records()
-        return self._observer.poll(max_records, timeout_s)
+        wait_s = min(timeout_s, HELD_WAIT_S) if self._held else timeout_s
+        given, rest = self._within(self._observer.poll(max_records, wait_s))
+        if len(rest):
+            self._held.append(rest)
+        return given
+
+    def _look(self) -> None:
+        """Ask what the group has committed by now, of the partitions whose records are held back."""
+        now = self._clock()
+        if not self._held or now < self._next_look:
+            return
+        self._next_look = now + LOOK_S
+        for partition in sorted({int(p) for held in self._held for p in np.unique(held.partitions)}):
+            position = self._observer.committed(partition)
+            self._reached[partition] = 0 if position is None else position.offset
+
+    def _within(self, batch: RecordBatch) -> tuple[RecordBatch, RecordBatch]:
+        """What of a batch the group has committed; and the rest, without positions where nothing is left."""
+        reached = np.zeros(len(batch), np.int64)
+        for partition in batch.positions:
+            reached[batch.partitions == partition] = self._reached.get(partition, 0)
+        within = batch.offsets < reached
+        positions = {}
+        for partition, offset in batch.positions.items():
+            beyond = batch.offsets[(batch.partitions == partition) & ~within]
+            end = min(self._reached.get(partition, 0), int(beyond.min()) if beyond.size else offset)
+            if end == offset or within[batch.partitions == partition].any():
+                positions[partition] = end
+        given = replace(batch.pick(np.flatnonzero(within).tolist()), positions=positions)
+        rest = batch.pick(np.flatnonzero(~within).tolist())
+        left = set(rest.partitions.tolist())
+        return given, replace(rest, positions={p: o for p, o in rest.positions.items() if p in left})
 
     def committed(self, partition: int) -> Position | None:
         """Where the group stood when this partition began; its outputs are compared from there on."""
         if partition not in self._stands:
-            self._stands[partition] = self._align(partition)
+            position = self._stands[partition] = self._align(partition)
+            self._reached[partition] = 0 if position is None else position.offset
         return self._stands[partition]
 
     def _align(self, partition: int) -> Position | None:
@@ -97,10 +148,21 @@ class ShadowTransport:
         return self._observer.restore(partition)
 
     def serve(self, partition: int, offset: int) -> None:
+        others = [np.flatnonzero(held.partitions != partition).tolist() for held in self._held]
+        kept = [
+            held.pick(rows, set(held.positions) - {partition})
+            for held, rows in zip(self._held, others, strict=True)
+            if rows
+        ]
+        self._held = kept
         self._observer.serve(partition, offset)
 
     def lag(self) -> dict[int, int]:
-        return self._observer.lag()
+        lag = self._observer.lag()
+        for held in self._held:
+            for partition, records in zip(*np.unique(held.partitions, return_counts=True), strict=True):
+                lag[int(partition)] = lag.get(int(partition), 0) + int(records)
+        return lag
 
     # -- comparing, instead of writing --------------------------------------------------------------------------------
 
@@ -117,6 +179,7 @@ class ShadowTransport:
         """All begins anew where the group stands by then."""
         self._stands.clear()
         self._following.clear()
+        self._held.clear()
         self.comparison.clear()
 
     def _take_theirs(self) -> None:
