@@ -58,8 +58,8 @@ def run_settings(app: App, device: Device, port: int, secrets: Mapping[str, str]
 
 
 def shadow_settings(settings: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """The same daemon as a shadow of its own group."""
-    shadow = {name: value for name, value in settings.items() if name not in ("group", "create-topics")}
+    """The same daemon as a shadow of its own group: one process, which makes no topic."""
+    shadow = {name: value for name, value in settings.items() if name not in ("group", "create-topics", "workers")}
     return {**shadow, "shadow": settings["group"], "shadow-tolerance": tolerance}
 
 

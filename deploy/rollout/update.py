@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from deploy.fleet.inventory import Device
 from deploy.remote.layout import Slot, other
 from deploy.rollout.observed import Observed
@@ -59,12 +61,18 @@ class DeviceUpdate:
         return self._steps.look()
 
     def _move(self, slot: Slot) -> None:
-        """As the policy says; where nothing serves yet, or the broker is in a file, there is nothing to shadow."""
+        """As the policy says; where nothing serves yet, or the broker is in a file, there is nothing to shadow.
+
+        A shadow is one process, so it cannot take the place of several workers.
+        """
         strategy = "replace" if self._first or self._embedded else self.site.fleet.rollout.strategy
+        if strategy == "promote" and int(self._run.get("workers", 1)) > 1:
+            strategy = "swap"
         if strategy != "replace":
             self._say("shadowing")
             self._steps.shadow(slot, self.shipment.id)
         self._moved = True
+        began = self.site.clock.now()
         if strategy == "promote":
             self._say("promoting")
             self._steps.promote(slot, self.shipment.id)
@@ -72,12 +80,18 @@ class DeviceUpdate:
             self._say("starting" if self._first else "swapping")
             self._steps.swap(slot, self.shipment.id, first=self._first)
         self._steps.wait_ready(slot)
+        if not self._first:
+            self._say("live", f"records waited for {self.site.clock.now() - began:.2f} s at most")
+
+    @property
+    def _run(self) -> dict[str, Any]:
+        """The daemon's settings that the inventory gives for this device."""
+        return {**self.site.app.run, **self.device.run}
 
     @property
     def _embedded(self) -> bool:
         """Whether the broker is in a file, which one daemon opens at a time: no shadow beside it."""
-        run = {**self.site.app.run, **self.device.run}
-        return str(run.get("broker", "")).startswith("sqlite:")
+        return str(self._run.get("broker", "")).startswith("sqlite:")
 
     def check(self, *, last: bool) -> Outcome | None:
         """Look at a device that took over; ``None``: it is well."""

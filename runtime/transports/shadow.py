@@ -102,6 +102,8 @@ class ShadowTransport:
 
     def _within(self, batch: RecordBatch) -> tuple[RecordBatch, RecordBatch]:
         """What of a batch the group has committed; and the rest, without positions where nothing is left."""
+        if not batch.positions:
+            return batch, no_records()
         reached = np.zeros(len(batch), np.int64)
         for partition in batch.positions:
             reached[batch.partitions == partition] = self._reached.get(partition, 0)
@@ -112,6 +114,8 @@ class ShadowTransport:
             end = min(self._reached.get(partition, 0), int(beyond.min()) if beyond.size else offset)
             if end == offset or within[batch.partitions == partition].any():
                 positions[partition] = end
+        if within.all():
+            return replace(batch, positions=positions), no_records()
         given = replace(batch.pick(np.flatnonzero(within).tolist()), positions=positions)
         rest = batch.pick(np.flatnonzero(~within).tolist())
         left = set(rest.partitions.tolist())
@@ -148,13 +152,8 @@ class ShadowTransport:
         return self._observer.restore(partition)
 
     def serve(self, partition: int, offset: int) -> None:
-        others = [np.flatnonzero(held.partitions != partition).tolist() for held in self._held]
-        kept = [
-            held.pick(rows, set(held.positions) - {partition})
-            for held, rows in zip(self._held, others, strict=True)
-            if rows
-        ]
-        self._held = kept
+        kept = [(held, np.flatnonzero(held.partitions != partition).tolist()) for held in self._held]
+        self._held = [held.pick(rows, set(held.positions) - {partition}) for held, rows in kept if rows]
         self._observer.serve(partition, offset)
 
     def lag(self) -> dict[int, int]:

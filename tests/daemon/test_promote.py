@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from edge_rnn.contract.bundle import Bundle
-from tests.daemon.conftest import Place
+from tests.daemon.conftest import PARTITIONS, Place
 from tests.daemon.feeds import Feed
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.daemon.test_shadow import STREAMS, Shadow, daemon, feed_of
@@ -77,6 +77,7 @@ def test_promoted_shadow_goes_on_where_the_old_daemon_stopped_and_survives_a_kil
             assert status == 200, text + shadow.process.text()[-3000:]
             assert json.loads(text)["instance"] == "live"
             assert 0 < json.loads(text)["seconds"] < 30
+            assert "do not lead" not in shadow.process.text(), "the states that the shadow held were not used"
             feed.more(10)
             wait_for(lambda: len(place.read()) >= 70 * STREAMS, lambda: f"outputs; {shadow.process.text()[-3000:]}")
             assert ask(shadow)[0] == 409
@@ -222,6 +223,9 @@ def test_shadow_with_a_limit_of_streams_is_brought_back_anew_and_loses_nothing(e
             wait_for(lambda: len(embedded.read()) == 25 * STREAMS, "outputs beside the shadow")
             assert live.stop() == 0, live.text()
             assert ask(shadow)[0] == 200
+            replays = [line for line in shadow.process.text().splitlines() if '"partition restored"' in line]
+            assert len(replays) == 2 * PARTITIONS, "each partition is brought back twice"
+            assert all(json.loads(line)["streams"] for line in replays[PARTITIONS:])
             feed.more(5)
             wait_for(lambda: len(embedded.read()) == 30 * STREAMS, "outputs of the promoted")
             assert shadow.process.stop() == 0
