@@ -197,10 +197,12 @@ class Checkpoint:
 
     def _send_due(self, now_s: float, *, last: bool) -> _Sent:
         began = time.perf_counter()
+        if self._policy.interval_s == math.inf:
+            return _Sent(0, 0, set(), 0.0)
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)
-        if last and 0 < self._policy.interval_s < math.inf:
+        if last and self._policy.interval_s > 0:
             quota = Quota(sum(dirty.values()), max(1, DRAIN_BYTES // self._record_bytes), now_s)
         slots: list[int] = []
         owners: list[int] = []

@@ -15,6 +15,7 @@ from tests.daemon.feeds import Feed
 from tests.daemon.processes import DaemonProcess, wait_for
 from tests.daemon.test_shadow import STREAMS, Shadow, daemon, feed_of
 from tests.models_for_tests import make_bundle
+from tests.oracle import Oracle
 
 LIVE = ("--instance", "live")
 
@@ -207,6 +208,39 @@ def test_promotion_asked_for_by_another_machine_is_refused(embedded, models, hea
             assert shadow.ask("readyz") == b"ok\n"
             assert ask(shadow)[0] == 200
             assert shadow.process.stop() == 0
+
+
+def test_stream_that_ended_beside_a_shadow_stays_ended_after_a_kill_of_the_promoted(embedded, models):
+    one, two = models
+    feed = feed_of(embedded)
+    feed.more(10)
+    first = daemon(embedded, two)  # its snapshots are kept while the other model serves
+    with ended(first):
+        wait_for(lambda: len(embedded.read()) == 10 * STREAMS, "the first model's outputs")
+        assert first.stop() == 0, first.text()
+    live = DaemonProcess(embedded.arguments(one, *LIVE, "--on-new-model", "warmup=1h"), embedded.folder / "live.log")
+    with ended(live):
+        feed.more(5)
+        wait_for(lambda: len(embedded.read()) == 15 * STREAMS, "the second model's outputs")
+        shadow = Shadow(embedded, two, *LIVE, "--snapshot-interval", "0s")
+        with ended(shadow.process):
+            before = shadow.report()["records"]
+            embedded.feed([(0, b"s0", None)])
+            wait_for(lambda: shadow.report()["records"] > before, lambda: f"the end of s0; {shadow.report()}")
+            assert live.stop() == 0, live.text()
+            assert ask(shadow)[0] == 200
+            embedded.feed([(0, b"s4", feed.rows[4][0].tobytes())])
+            wait_for(lambda: len(embedded.read()) == 15 * STREAMS + 1, "an output of the promoted")
+            shadow.process.kill()
+    again = daemon(embedded, two)
+    row = feed.rows[0][0]
+    with ended(again):
+        embedded.feed([(0, b"s0", row.tobytes())])
+        wait_for(lambda: len(embedded.read()) == 15 * STREAMS + 2, lambda: f"an output of s0; {again.text()[-2000:]}")
+        assert again.stop() == 0, again.text()
+    found = embedded.read()
+    said = [value for key, value in zip(found.keys, found.values, strict=True) if key == b"s0"]
+    assert said[-1] == Oracle(two.path).step("anew", row).tobytes()
 
 
 def test_shadow_with_a_limit_of_streams_is_brought_back_anew_and_loses_nothing(embedded, models):
