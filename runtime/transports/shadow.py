@@ -13,6 +13,7 @@ member that takes them over has only to apply what lies between.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -47,8 +48,10 @@ class ShadowTransport:
         self._next_expiry = clock() + EXPIRE_EVERY_S
         self._stands: dict[int, Position | None] = {}
         self._following: set[int] = set()
-        self._held: list[RecordBatch] = []
+        self._held: dict[int, deque[RecordBatch]] = {}
+        self._holding = 0
         self._reached: dict[int, int] = {}
+        self._moved: set[int] = set()
         self._next_look = 0.0
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -76,18 +79,37 @@ class ShadowTransport:
         """As `Transport.poll`, of what the group has committed."""
         self._take_theirs()
         self._look()
-        for place, held in enumerate(self._held):
-            given, rest = self._within(held)
-            if given.positions:
-                self._held[place : place + 1] = [rest] if len(rest) else []
+        for partition in sorted(self._moved):
+            given = self._released(partition)
+            if given is not None:
                 return given
-        if sum(map(len, self._held)) >= HELD:
+            self._moved.discard(partition)
+        if self._holding >= HELD:
             time.sleep(HELD_WAIT_S)
             return no_records()
         wait_s = min(timeout_s, HELD_WAIT_S) if self._held else timeout_s
         given, rest = self._within(self._observer.poll(max_records, wait_s))
+        for partition in np.unique(rest.partitions).tolist():
+            mine = rest.pick(np.flatnonzero(rest.partitions == partition).tolist(), {partition})
+            self._held.setdefault(partition, deque()).append(mine)
+        self._holding += len(rest)
+        return given
+
+    def _released(self, partition: int) -> RecordBatch | None:
+        """Of what is held back of a partition, the next that may go; ``None``: nothing may."""
+        queue = self._held.get(partition)
+        if not queue:
+            return None
+        given, rest = self._within(queue[0])
+        if not given.positions:
+            return None
         if len(rest):
-            self._held.append(rest)
+            queue[0] = rest
+        else:
+            queue.popleft()
+        if not queue:
+            del self._held[partition]
+        self._holding -= len(given)
         return given
 
     def _look(self) -> None:
@@ -96,9 +118,12 @@ class ShadowTransport:
         if not self._held or now < self._next_look:
             return
         self._next_look = now + LOOK_S
-        for partition in sorted({int(p) for held in self._held for p in np.unique(held.partitions)}):
+        for partition in sorted(self._held):
             position = self._observer.committed(partition)
-            self._reached[partition] = 0 if position is None else position.offset
+            reached = 0 if position is None else position.offset
+            if reached != self._reached.get(partition, 0):
+                self._moved.add(partition)
+            self._reached[partition] = reached
 
     def _within(self, batch: RecordBatch) -> tuple[RecordBatch, RecordBatch]:
         """What of a batch the group has committed; and the rest, without positions where nothing is left."""
@@ -116,10 +141,13 @@ class ShadowTransport:
                 positions[partition] = end
         if within.all():
             return replace(batch, positions=positions), no_records()
-        given = replace(batch.pick(np.flatnonzero(within).tolist()), positions=positions)
+        left = set(batch.partitions[~within].tolist())
+        later = {partition: offset for partition, offset in batch.positions.items() if partition in left}
+        if not within.any():
+            return replace(no_records(), positions=positions), replace(batch, positions=later)
+        given = batch.pick(np.flatnonzero(within).tolist())
         rest = batch.pick(np.flatnonzero(~within).tolist())
-        left = set(rest.partitions.tolist())
-        return given, replace(rest, positions={p: o for p, o in rest.positions.items() if p in left})
+        return replace(given, positions=positions), replace(rest, positions=later)
 
     def committed(self, partition: int) -> Position | None:
         """Where the group stood when this partition began; its outputs are compared from there on."""
@@ -152,15 +180,13 @@ class ShadowTransport:
         return self._observer.restore(partition)
 
     def serve(self, partition: int, offset: int) -> None:
-        kept = [(held, np.flatnonzero(held.partitions != partition).tolist()) for held in self._held]
-        self._held = [held.pick(rows, set(held.positions) - {partition}) for held, rows in kept if rows]
+        self._holding -= sum(map(len, self._held.pop(partition, ())))
         self._observer.serve(partition, offset)
 
     def lag(self) -> dict[int, int]:
         lag = self._observer.lag()
-        for held in self._held:
-            for partition, records in zip(*np.unique(held.partitions, return_counts=True), strict=True):
-                lag[int(partition)] = lag.get(int(partition), 0) + int(records)
+        for partition, queue in self._held.items():
+            lag[partition] = lag.get(partition, 0) + sum(map(len, queue))
         return lag
 
     # -- comparing, instead of writing --------------------------------------------------------------------------------
@@ -179,6 +205,8 @@ class ShadowTransport:
         self._stands.clear()
         self._following.clear()
         self._held.clear()
+        self._moved.clear()
+        self._holding = 0
         self.comparison.clear()
 
     def _take_theirs(self) -> None:
