@@ -264,3 +264,36 @@ def test_shadow_with_a_limit_of_streams_is_brought_back_anew_and_loses_nothing(e
             wait_for(lambda: len(embedded.read()) == 30 * STREAMS, "outputs of the promoted")
             assert shadow.process.stop() == 0
     outputs_are(embedded, feed.expected(one))
+
+
+def test_shadow_promoted_in_a_group_of_two_takes_the_partitions_of_the_one_that_stopped(kafka_place, models):
+    place, (one, two) = kafka_place, models
+    feed = feed_of(place)
+    feed.more(10)
+    members = {
+        name: DaemonProcess(place.arguments(one, "--instance", name), place.folder / f"{name}.log")
+        for name in ("live", "other")
+    }
+    with ended(*members.values()):
+        wait_for(lambda: len(place.read()) == 10 * STREAMS, "the group's first outputs")
+        wait_for(lambda: all("partition ready" in m.text() for m in members.values()), "both serve")
+        feed.more(10)
+        wait_for(lambda: len(place.read()) == 20 * STREAMS, "outputs of both")
+        shadow = Shadow(place, two, *LIVE)
+        with ended(shadow.process):
+            assert members["live"].stop() == 0, members["live"].text()
+            feed.more(5)
+            status, text = ask(shadow)
+            assert status == 200, text
+            feed.more(10)
+            wait_for(lambda: len(place.read()) >= 35 * STREAMS, lambda: f"outputs; {shadow.process.text()[-3000:]}")
+            assert shadow.process.stop() == 0, shadow.process.text()
+        assert members["other"].stop() == 0, members["other"].text()
+    stayed, changed = feed.expected(one), said_by(feed, one, two, 20)
+    found = place.read()
+    went = []
+    for stream in range(STREAMS):
+        mine = [v for k, v in zip(found.keys, found.values, strict=True) if k == b"s%d" % stream]
+        assert mine in (stayed[stream], changed[stream]), f"stream {stream}: {len(mine)} outputs"
+        went.append(mine == changed[stream])
+    assert set(went) == {True, False}, "each of the two serves some partitions"
