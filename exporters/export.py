@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from edge_rnn.contract.bundle import GOLDEN, GRAPH, INITIAL, Bundle, write_bundle
 from edge_rnn.contract.errors import ExportRefused, GateFailed
@@ -136,6 +137,8 @@ def _explain(subject: Subject, inputs: Sequence[np.ndarray], expected: Record, r
     """What to do when parity fails because the module makes its own rounding errors grow."""
     if rounding is None or rounding < TOLERANCE / 4:
         return ""
+    if not math.isfinite(rounding):
+        return "the module itself gives values that are not finite here: clamp what it divides by or takes the log of"
     needed = 10.0 ** math.ceil(math.log10(4 * rounding))
     told = f"the module's own rounding grows to {rounding:.1g} of its largest value here (fp32 against fp64)"
     if needed > LARGEST_TOLERANCE:
@@ -158,11 +161,33 @@ def _copy_for_inference(module: nn.Module) -> nn.Module:
             if isinstance(parameter, torch.Tensor)
         ):
             with torch.no_grad():
-                return _copy_without_gradients(module)
+                return _checked(_copy_without_gradients(module))
         raise ExportRefused(
             f"the module {type(module).__name__} cannot be copied: {' '.join(str(error).split())[:200]};"
             " remove its parametrisations (e.g. weight norm) first"
         ) from error
+    return _checked(copied)
+
+
+def _checked(copied: nn.Module) -> nn.Module:
+    """In inference mode. Raises `ExportRefused` for weights that are not numbers, and for code that torch.jit compiled."""
+    for path, child in copied.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            raise ExportRefused(
+                f"{f'the submodule {path!r}' if path else 'the module'} is compiled by torch.jit, which shows no"
+                " operations; export the module that it was compiled from"
+            )
+    for path, weight in (*copied.named_parameters(), *copied.named_buffers()):
+        if is_lazy(weight) or weight.is_meta:
+            raise ExportRefused(
+                f"the weight {path!r} of the module {type(copied).__name__} has no values yet; run the module once on a"
+                " sample, or load its weights, where it is made"
+            )
+        if bool(weight.isnan().any()):
+            raise ExportRefused(
+                f"the weight {path!r} of the module {type(copied).__name__} holds NaN: its training went astray; export an"
+                " earlier checkpoint, or train again with smaller steps or clipped gradients"
+            )
     return copied.to("cpu", torch.float32).eval()
 
 
@@ -173,7 +198,7 @@ def _copy_without_gradients(module: nn.Module) -> nn.Module:
         for value in vars(child).values():
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo).to("cpu", torch.float32).eval()
+    return copy.deepcopy(module, memo)
 
 
 def _manifest(

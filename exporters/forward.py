@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from edge_rnn.contract.errors import ExportRefused, UsageError
 from edge_rnn.contract.signature import InputSpec
+from exporters.swapped import Ports
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class _Whole(_Run):
     def __call__(self, *tensors: Tensor) -> Any:
         given = dict(zip(self.names, tensors, strict=True)) if self.names else {}
         if not self.states:
-            positional = list(inspect.signature(self.module.forward).parameters)[: len(self.names)] == self.names
+            parameters = inspect.signature(self.module.forward).parameters.values()
+            plain = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+            positional = plain[: len(self.names)] == self.names
             return self.module(*tensors) if positional or not self.names else self.module(**given)
         returned = self.module(**given, **self._first(tensors[0].shape[self.batch_axis]))
         return _without(returned, set(self.states.values()))
@@ -215,13 +218,14 @@ def _probe(
     for shapes in itertools.product(_candidates(module), repeat=len(names)):
         given = {name: _zeros(shape, batch) for name, shape in zip(names, shapes, strict=True)}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Ports(module) as ports:
                 returned = run(given)
         except UsageError:
             raise
         except Exception:
             continue
         if all(_shape_of(_entry(returned, states[n])) == _shape_of(v) or v is None for n, v in given.items()):
+            ports.check(states, given, returned)
             return dict(zip(names, shapes, strict=True))
     raise UsageError(
         f"forward takes no zeros of any shape that its submodules have as the state {', '.join(names)};"
@@ -235,10 +239,10 @@ def _candidates(module: nn.Module) -> list[Any]:
     for child in module.modules():
         if isinstance(child, nn.RNNBase):
             shape = (child.num_layers, "batch", child.hidden_size)
-            found[(shape, shape) if isinstance(child, nn.LSTM) else shape] = None
+            found |= dict.fromkeys([(shape, shape), shape] if isinstance(child, nn.LSTM) else [shape])
         elif isinstance(child, nn.RNNCellBase):
             shape2 = ("batch", child.hidden_size)
-            found[(shape2, shape2) if isinstance(child, nn.LSTMCell) else shape2] = None
+            found |= dict.fromkeys([(shape2, shape2), shape2] if isinstance(child, nn.LSTMCell) else [shape2])
     for child in module.modules():
         if isinstance(child, nn.Linear):
             found[("batch", child.out_features)] = None

@@ -7,6 +7,9 @@ inputs with a time axis, one without it stays the same along a stream: ``speaker
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from torch import nn
 
@@ -16,6 +19,8 @@ from edge_rnn.models import ElmanSigmoid, JordanLayer, SequenceModel
 
 DTYPES = ("float32", "int64", "int32", "uint8", "int16")
 EXAMPLE = "x:float32:batch,time,5"
+LARGEST_ROW = 2**18
+"""Numbers in one step of an input: the gates keep 256 steps of 8 streams in memory."""
 
 
 def parse_input(text: str) -> InputSpec:
@@ -36,9 +41,34 @@ def parse_input(text: str) -> InputSpec:
     for dim in dims:
         if dim not in ("time", "batch") and not (dim.isdecimal() and int(dim) > 0):
             raise refuse(f"the axis {dim!r} is neither time, batch nor a size")
+    numbers = math.prod(int(dim) for dim in dims if dim.isdecimal())
+    if numbers > LARGEST_ROW:
+        raise refuse(f"a step has {numbers:,} numbers, expected at most {LARGEST_ROW:,}")
     axes = tuple(dim if dim in ("time", "batch") else "feature" for dim in dims)
     shape = tuple(dim if dim in ("time", "batch") else int(dim) for dim in dims)
     return InputSpec(name=name, dtype=dtype, shape=shape, axes=axes)
+
+
+def parse_inputs(texts: Sequence[str]) -> list[InputSpec]:
+    """Each ``--input``. Raises `UsageError`, also for a name that stands twice."""
+    specs = [parse_input(text) for text in texts]
+    twice = [spec.name for index, spec in enumerate(specs) if spec.name in {s.name for s in specs[:index]}]
+    if twice:
+        raise UsageError(f"--input gives {twice[0]!r} twice; each argument of forward has a name of its own")
+    return specs
+
+
+def parse_states(texts: Sequence[str]) -> dict[str, int]:
+    """Each ``--state``. Raises `UsageError`, also for an argument or a result that stands twice."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, index = parse_state(text)
+        if name in found:
+            raise UsageError(f"--state gives the argument {name!r} twice")
+        if index in found.values():
+            raise UsageError(f"--state gives the result {index} twice; each state has a result of its own")
+        found[name] = index
+    return found
 
 
 def parse_state(text: str) -> tuple[str, int]:

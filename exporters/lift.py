@@ -134,9 +134,12 @@ def run_module(forward: Forward, arguments: Sequence[Tensor]) -> Any:
         raise
     except Exception as error:  # the user's forward runs here and may raise anything
         shapes = ", ".join(f"{s.name} {list(a.shape)}" for s, a in zip(forward.arguments, arguments, strict=True))
+        told = " ".join(str(error).split())[:200]
+        remedy = f"say how its input is laid out and of which type, e.g. --input x:float32:{_example(forward)}"
+        if "float64" in told or "double" in told:
+            remedy = "it runs in fp32 here, so let it keep to the type of its input and weights"
         raise ExportRefused(
-            f"the module {type(forward.module).__name__} itself fails on {shapes}: {' '.join(str(error).split())[:200]};"
-            f" say how its input is laid out, e.g. --input x:float32:{_example(forward)}"
+            f"the module {type(forward.module).__name__} itself fails on {shapes}: {told}; {remedy}"
         ) from error
 
 

@@ -79,6 +79,8 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except SystemExit as ended:
+        raise _ends(str(path), ended) from ended
     except Exception as error:
         raise ExportRefused(f"{path} cannot be loaded: {_one_line(error)}; run it with Python to see where") from error
     return module
@@ -94,10 +96,20 @@ def _load_module(name: str) -> ModuleType:
         raise ExportRefused(
             f"the module {name!r} cannot be loaded: {_one_line(error)}; install what it needs"
         ) from error
+    except SystemExit as ended:
+        raise _ends(f"the module {name!r}", ended) from ended
     except Exception as error:
         raise ExportRefused(
             f"the module {name!r} cannot be loaded: {_one_line(error)}; import it to see where"
         ) from error
+
+
+def _ends(what: str, ended: SystemExit) -> ExportRefused:
+    """A script that does its work where it is loaded, e.g. reads its command line."""
+    return ExportRefused(
+        f"{what} ends the program when it is loaded (exit {ended.code}); put what it does there under"
+        " `if __name__ == '__main__':`, so that its classes can be imported"
+    )
 
 
 def _append_path(path: Path) -> None:
@@ -132,6 +144,8 @@ def _make_module(found: Any, source: str, arguments: str | None) -> nn.Module:
     positional, named = _decode_arguments(arguments)
     try:
         made = found(*positional, **named)
+    except SystemExit as ended:
+        raise ExportRefused(f"{source} ends the program (exit {ended.code}) instead of making a module") from ended
     except Exception as error:
         raise ExportRefused(
             f"{source} cannot be made with --args {arguments or '{}'}: {_one_line(error)}; give its arguments as JSON,"
@@ -159,17 +173,16 @@ def _decode_arguments(arguments: str | None) -> tuple[list[Any], dict[str, Any]]
 def _load_weights(module: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise UsageError(f"the weights {path} do not exist; give a .safetensors file or what torch.save wrote")
+    state: object
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _no_weights(path, error) from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise _no_weights(path, error) from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _no_weights(path, _one_line(error)) from error
+    except Exception as error:  # of a file that is none of its own torch.load raises anything
+        raise _no_weights(path, "it holds more than tensors, or is no file of torch.save's") from error
     if not isinstance(state, dict):
         raise UsageError(
             f"the weights {path} hold a {type(state).__name__}, expected a state dict; save module.state_dict()"
@@ -177,13 +190,17 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UsageError(f"the weights {path} do not fit the module: {_one_line(error)}") from error
+        nested = [str(key) for key, value in state.items() if isinstance(value, dict)]
+        remedy = (
+            f"it holds {', '.join(nested)}: save the state dict in there alone, e.g. torch.load(...)[{nested[0]!r}]"
+            if nested
+            else "save module.state_dict() of this class, and make it with the same --args"
+        )
+        raise UsageError(f"the weights {path} do not fit the module: {_one_line(error)}; {remedy}") from error
 
 
-def _no_weights(path: Path, error: Exception) -> UsageError:
-    return UsageError(
-        f"the weights {path} cannot be read: {_one_line(error)}; save module.state_dict() and nothing else"
-    )
+def _no_weights(path: Path, why: str) -> UsageError:
+    return UsageError(f"the weights {path} cannot be read: {why}; save module.state_dict() and nothing else")
 
 
 def _one_line(error: BaseException) -> str:

@@ -72,7 +72,7 @@ def command(
     """
     try:
         from exporters.export import export_bundle
-        from exporters.inputs import parse_input, parse_state
+        from exporters.inputs import parse_inputs, parse_states
         from exporters.source import resolve_source
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in NEEDED:
@@ -81,8 +81,7 @@ def command(
             f"exporting needs {error.name}, which is not installed; pip install 'edge-rnn[train]'"
         ) from error
 
-    specs = [parse_input(text) for text in inputs or []]
-    pairs = dict(parse_state(text) for text in states or [])
+    specs, pairs = parse_inputs(inputs or []), parse_states(states or [])
     frames = None if framing is None else parse_framing(framing)
     front = None if front_end is None else parse_front_end(front_end, frames)
     resolved = resolve_source(source, arguments=args, weights=weights)

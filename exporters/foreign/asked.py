@@ -89,11 +89,7 @@ def bind_constants(model: ForeignModel, texts: Mapping[str, str]) -> dict[str, t
 
 def _value(spec: Declared, text: str) -> np.ndarray:
     try:
-        given = (
-            np.load(Path(text[1:]), allow_pickle=False)
-            if text.startswith("@")
-            else np.asarray(msgspec.json.decode(text))
-        )
+        given = _loaded(Path(text[1:])) if text.startswith("@") else np.asarray(msgspec.json.decode(text))
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise UsageError(
             f"--constant {spec.name}={text}: {' '.join(str(error).split())}; give a number, a JSON array or @FILE.npy"
@@ -104,6 +100,14 @@ def _value(spec: Declared, text: str) -> np.ndarray:
     if not np.array_equal(value.astype(np.float64), given.astype(np.float64)) and np.dtype(spec.dtype).kind in "iub":
         raise UsageError(f"--constant {spec.name}={text}: {spec} takes whole numbers")
     return value
+
+
+def _loaded(path: Path) -> np.ndarray:
+    """A file of `numpy.save`'s. Raises `OSError`, `ValueError`."""
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError("this is not what numpy.save writes")
+    return np.asarray(np.load(path, allow_pickle=False))
 
 
 def _repeated_axis(spec: Declared, value: np.ndarray) -> int | None:

@@ -102,7 +102,9 @@ def open_model(path: Path) -> ForeignModel:
         proto = onnx.load(str(path))
         onnx.checker.check_model(proto)
     except Exception as error:  # protobuf's and onnx's own classes share no base
-        raise UsageError(f"{path} is not an ONNX model: {one_line(error)}") from error
+        raise UsageError(
+            f"{path} is not an ONNX model: {one_line(error)}; give the file as it was exported, its external weights beside it"
+        ) from error
     return ForeignModel(proto, path.name)
 
 
@@ -128,7 +130,12 @@ def _declared(value: onnx.ValueInfoProto) -> Declared:
         raise ExportRefused(
             f"{value.name!r} is no tensor (a sequence or map): a step graph takes and gives tensors only"
         )
+    taken = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    if taken.kind not in "biuf":
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise ExportRefused(
+            f"{value.name!r} is of type {kind}: a step graph takes and gives plain numbers; cast it within the graph"
+        )
     dims = [(dim.dim_value or None) if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
     symbols = tuple(dim.dim_param for dim in tensor.shape.dim)
-    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return Declared(value.name, dtype, tuple(dims), symbols)
+    return Declared(value.name, str(taken), tuple(dims), symbols)

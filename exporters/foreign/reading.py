@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from onnx import TensorProto, numpy_helper
 
 from edge_rnn.contract.errors import ExportRefused, UsageError
 from edge_rnn.contract.framing import Framing
@@ -18,6 +19,8 @@ from exporters.foreign.pairs import Pair, propose_pairs
 from exporters.foreign.search import Constants, Search
 from exporters.foreign.surgery import Cut, expose_states, refuse_backward, uncut_inside
 from exporters.foreign.wrap import add_batch_axes, fold_constants, free_axes
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def read_model(original: ForeignModel, asked: Asked) -> Reading:
     """Find out how a graph is to be read. Raises `UsageError` naming the flag to give, `ExportRefused` naming the node."""
     constants = bind_constants(original, asked.constants)
     _check_names(original, asked)
+    _check_weights(original)
     flow = Flow(original.proto.graph)
     freed = {
         name: {axis: str(role) for axis, role in enumerate(roles) if role in ("time", "batch")}
@@ -155,6 +159,15 @@ def _check_names(model: ForeignModel, asked: Asked) -> None:
             raise UsageError(f"--axes {name}=...: {model.name} has no tensor {name!r}; it has {there}")
     if asked.output is not None and asked.output not in model.outputs:
         raise UsageError(f"--output {asked.output}: {model.name} has the outputs {', '.join(model.outputs)}")
+
+
+def _check_weights(model: ForeignModel) -> None:
+    """Raises `ExportRefused` for a matrix with NaN: onnxruntime's LSTM makes finite numbers of it, which mean nothing."""
+    for tensor in model.proto.graph.initializer:
+        if len(tensor.dims) > 1 and tensor.data_type in FLOATS and np.isnan(numpy_helper.to_array(tensor)).any():
+            raise ExportRefused(
+                f"{model.name}: the weight {tensor.name!r} holds NaN: its training went astray; export an earlier checkpoint"
+            )
 
 
 def _unread(

@@ -50,7 +50,11 @@ class Search:
         found: list[Found] = []
         reasons: dict[str, str] = {}
         swaps: list[tuple[tuple[Pair, ...], tuple[str, str]]] = []
+        taken: list[Pair] = []
         for pairs in propose_pairs(self.model, self.flow, self.asked.states, tuple(self.constants)):
+            if clash := [pair for pair in pairs if pair.output == self.asked.output]:
+                taken += clash
+                continue
             wiring = self.wire(pairs)
             layout, why = find_layout(self.cut.model, session, wiring, self.asked.axes, self.width)
             reasons = reasons or why
@@ -62,6 +66,11 @@ class Search:
                 found.append(Found(wiring, layout))
             else:
                 swaps.append((pairs, swap))
+        if not found and taken:
+            raise UsageError(
+                f"--output {taken[0].output}: it is the next value of the state {taken[0].input!r}; name another output of"
+                f" {self.model.name}, or say by --state what the next value is"
+            )
         if not found and swaps:
             raise self._told_swapped(*swaps[0])
         if not found and len(self.asked.states) > 1:

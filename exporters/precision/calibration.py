@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import wave
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ def _read_csv(manifest: Manifest, path: Path) -> list[Arrays]:
 
 
 def _read_npz(manifest: Manifest, path: Path) -> list[Arrays]:
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"--calibration {path} is not what numpy.savez writes; save an array for each input with it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             inputs = [np.asarray(arrays[spec.name], spec.dtype) for spec in manifest.inputs]

@@ -31,6 +31,7 @@ from edge_rnn.contract.stepgraph import StepGraph, open_step_graph
 from edge_rnn.contract.trial import Record, Subject, run_chunks
 from edge_rnn.contract.verification import bit_inputs, cpu_engine
 from exporters.foreign.flow import bodies, node_name
+from exporters.foreign.wrap import AXES_AS_INPUT
 from exporters.precision.accuracy import measure_accuracy
 from exporters.precision.calibration import (
     Calibration,
@@ -116,6 +117,11 @@ def quantise_graph(bundle: Bundle, calibration: Calibration, bits: int) -> bytes
         raise ExportRefused(
             f"{bundle.manifest.name}: nothing to quantise{told}: int8 is for LSTM, GRU and large products whose weights"
             " are constant; use --precision fp16 for size"
+        )
+    if bundle.manifest.opset < AXES_AS_INPUT:
+        raise ExportRefused(
+            f"{bundle.manifest.name}: the graph is of opset {bundle.manifest.opset}, int8 needs {AXES_AS_INPUT} or later;"
+            " export the model again with a later opset, or use --precision fp16 for size"
         )
     watched = list(
         dict.fromkeys([*(node.input[0] for node in (*cells, *products)), *(_rows_of(node) for node in cells)])

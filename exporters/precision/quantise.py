@@ -23,13 +23,11 @@ POSITIVE = 127
 
 @dataclass
 class Additions:
-    """Nodes and weights that take another node's place. ``prefix`` makes their names unlike all others;
-    bodies that share ``weights`` share their ``weights_prefix``."""
+    """Nodes and weights that take another node's place. ``prefix`` makes their names unlike all others."""
 
     prefix: str
     nodes: list[NodeProto] = field(default_factory=list)
     weights: list[TensorProto] = field(default_factory=list)
-    weights_prefix: str = ""
 
     def op(self, kind: str, inputs: Iterable[str], outputs: Iterable[str] | str, **attributes: Any) -> str:
         """Add a node; ``outputs`` are the ends of its outputs' names. Returns the first one's name."""
@@ -40,7 +38,7 @@ class Additions:
 
     def weight(self, value: np.ndarray, name: str) -> str:
         """Keep an array; a name asked for twice is the same array."""
-        full = f"{self.weights_prefix or self.prefix}/{name}"
+        full = f"{self.prefix}/{name}"
         if all(tensor.name != full for tensor in self.weights):
             self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), full))
         return full
@@ -89,17 +87,13 @@ def integer_product(
     return to.op("MatMulIntegerToFloat", given, f"{name}.product", domain=CONTRIB)
 
 
-def integer_step(
-    to: Additions, rows: str, weight: Quantised, largest: float, name: str, bias: np.ndarray | None = None
-) -> str:
-    """The same for the few rows of one step: for one row, four operators were seen to be faster than the one."""
+def integer_step(to: Additions, rows: str, weight: Quantised, largest: float, name: str) -> str:
+    """The same without a bias for the few rows of one step: for one row, three operators were seen to beat the one."""
     whole = to.op("MatMulInteger", [rows, to.weight(weight.values, f"{name}.s8"), _zero_point(to)], f"{name}.s32")
     number = to.op("Cast", [whole], f"{name}.float", to=TensorProto.FLOAT)
-    scales = to.weight(weight.scales * activation_scale(largest), f"{name}.joint")
-    product = to.op("Mul", [number, scales], f"{name}.product")
-    if bias is None:
-        return product
-    return to.op("Add", [product, to.weight(bias.astype(np.float32), f"{name}.bias")], f"{name}.sum")
+    return to.op(
+        "Mul", [number, to.weight(weight.scales * activation_scale(largest), f"{name}.joint")], f"{name}.product"
+    )
 
 
 def _zero_point(to: Additions) -> str:

@@ -62,55 +62,79 @@ def weights_of(node: NodeProto, kept: dict[str, np.ndarray]) -> Weights:
 def take_apart(node: NodeProto, weights: Weights, largest: tuple[float, float], bits: int) -> Additions:
     """The nodes that take a recurrent node's place. ``largest``: the largest absolute input and state."""
     to = Additions(f"{node.output[0] or node.output[1]}/int8")
-    rows = quantised_rows(to, node.input[0], largest[0], "x")
-    is_lstm = node.op_type == "LSTM"
-    bias = weights.wb + weights.rb if is_lstm else weights.wb
-    gates = integer_product(to, rows, Quantised.of(weights.w, bits), largest[0], "x", bias)
-    states = list(node.input[5:7] if is_lstm else node.input[5:6])
     cell = _Cell(node, weights, largest[1], bits)
-    zero, one = (to.weight(np.array([number], np.int64), name) for number, name in ((0, "axis.0"), (1, "axis.1")))
-    given = [to.op("Squeeze", [state, zero], f"{name}.first") for name, state in zip("hc", states, strict=False)]
-    lasts = [f"{name}.last" for name in "hc"[: len(states)]]
-    to.op("Scan", [*given, gates], [*lasts, "rows"], body=cell.body(to, len(states)), num_scan_inputs=1)
-    if node.output[0]:
-        to.nodes.append(helper.make_node("Unsqueeze", [f"{to.prefix}/rows", one], [node.output[0]]))
-    for number, last in enumerate(lasts):
-        if len(node.output) > number + 1 and node.output[number + 1]:
-            to.nodes.append(helper.make_node("Unsqueeze", [f"{to.prefix}/{last}", zero], [node.output[number + 1]]))
+    rows = quantised_rows(to, node.input[0], largest[0], "x")
+    shares = [integer_product(to, rows, Quantised.of(weights.w, bits), largest[0], "x", cell.outer_bias)]
+    if len(cell.shares) > 1:
+        hidden = weights.r.shape[0]
+        to.op("Split", [shares[0], _sizes(to, 2 * hidden, hidden)], cell.shares, axis=-1)
+        shares = [f"{to.prefix}/{name}" for name in cell.shares]
+    given = dict(enumerate(node.output))
+    names = [given.get(place) or f"{to.prefix}/out.{place}" for place in (*range(1, len(cell.states) + 1), 0)]
+    to.nodes.append(
+        helper.make_node(
+            "Scan",
+            [*node.input[5 : 5 + len(cell.states)], *shares],
+            names,
+            name=f"{to.prefix}/Scan",
+            body=cell.body(f"{to.prefix}/step"),
+            num_scan_inputs=len(shares),
+        )
+    )
     return to
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """One step of a node, as a body: weights stand in the main graph and are shared."""
+    """One step of a node. States are ``[1, batch, hidden]`` as the operator has them, shares of the input ``[batch, gates]``.
+
+    The weights stand in the body: each one that came in from outside was seen to cost every step time.
+    """
 
     node: NodeProto
     weights: Weights
     largest: float
     bits: int
 
-    def body(self, to: Additions, states: int) -> onnx.GraphProto:
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states' names."""
+        return ("h", "c") if self.node.op_type == "LSTM" else ("h",)
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """The names of the gates' shares of the input."""
+        return ("x",) if self.node.op_type == "LSTM" else ("x.zr", "x.n")
+
+    @property
+    def resets_product(self) -> bool:
+        """Whether a GRU's reset gate acts on the product with the state, not on the state."""
+        return self.node.op_type == "GRU" and bool(attribute_of(self.node, "linear_before_reset", 0))
+
+    @property
+    def outer_bias(self) -> np.ndarray:
+        """What is added once for all steps: both biases, but for the one that a reset gate acts on."""
+        inner = self.weights.rb.copy()
+        if self.resets_product:
+            inner[2 * self.weights.r.shape[0] :] = 0
+        return np.asarray(self.weights.wb + inner)
+
+    def body(self, prefix: str) -> onnx.GraphProto:
         """One step as the body of a Scan."""
-        inner = Additions(f"{to.prefix}/step", weights=to.weights, weights_prefix=to.prefix)
-        names = [f"{inner.prefix}/{name}" for name in (*"hc"[:states], "row")]
-        new = self.next(inner, names[:-1], names[-1])
-        outputs = [*new, inner.op("Identity", [new[0]], "y")]
+        step = Additions(prefix)
+        names = [f"{prefix}/{name}" for name in (*self.states, *self.shares)]
+        new = self._lstm(step, *names) if self.node.op_type == "LSTM" else self._gru(step, *names)
+        outputs = [*new, step.op("Identity", [new[0]], "y")]
         inputs, results = (
             [helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in each_of]
             for each_of in (names, outputs)
         )
-        return helper.make_graph(inner.nodes, "step", inputs, results)
+        return helper.make_graph(step.nodes, "step", inputs, results, step.weights)
 
-    def next(self, step: Additions, states: list[str], row: str) -> list[str]:
-        """The new states from the old and the gates' share of the input, ``[..., batch, gates]``."""
-        if self.node.op_type == "LSTM":
-            return self._lstm(step, states[0], states[1], row)
-        return [self._gru(step, states[0], row)]
-
-    def _lstm(self, step: Additions, h: str, c: str, row: str) -> list[str]:
+    def _lstm(self, step: Additions, h: str, c: str, x: str) -> list[str]:
         """c' = f c + i g, h' = o tanh(c')."""
         hidden = self.weights.r.shape[0]
-        gates = step.op("Add", [self._product(step, h, self.weights.r), row], "gates")
+        gates = step.op("Add", [self._product(step, h, self.weights.r), x], "gates")
         step.op("Split", [gates, _sizes(step, 3 * hidden, hidden)], ["iof", "g"], axis=-1)
         open_, new = step.op("Sigmoid", [f"{step.prefix}/iof"], "open"), step.op("Tanh", [f"{step.prefix}/g"], "new")
         i = step.op("Split", [open_, _sizes(step, hidden, hidden, hidden)], ["i", "o", "f"], axis=-1)
@@ -118,28 +142,27 @@ class _Cell:
         c_next = step.op("Add", [kept, added], "c.next")
         return [step.op("Mul", [f"{step.prefix}/o", step.op("Tanh", [c_next], "c.tanh")], "h.next"), c_next]
 
-    def _gru(self, step: Additions, h: str, row: str) -> str:
-        """h' = n + z (h - n), n = tanh(x + r (R h + b)), or R (r h) + b where reset comes before the product."""
+    def _gru(self, step: Additions, h: str, x_zr: str, x_n: str) -> list[str]:
+        """h' = n + z (h - n), n = tanh(x + r (R h + b)), or tanh(x + R (r h)) where reset comes before the product."""
         hidden, r, rb = self.weights.r.shape[0], self.weights.r, self.weights.rb
         zr = 2 * hidden
-        after = bool(attribute_of(self.node, "linear_before_reset", 0))
-        x_zr = step.op("Split", [row, _sizes(step, zr, hidden)], ["x.zr", "x.n"], axis=-1)
-        h_zr = self._product(step, h, r, rb) if after else self._product(step, h, r[:, :zr], rb[:zr])
-        if after:
+        h_zr = self._product(step, h, r if self.resets_product else r[:, :zr])
+        if self.resets_product:
             h_zr = step.op("Split", [h_zr, _sizes(step, zr, hidden)], ["h.zr", "h.n"], axis=-1)
         open_ = step.op("Sigmoid", [step.op("Add", [x_zr, h_zr], "zr")], "open")
         z = step.op("Split", [open_, _sizes(step, hidden, hidden)], ["z", "r"], axis=-1)
-        if after:
-            reset = step.op("Mul", [f"{step.prefix}/r", f"{step.prefix}/h.n"], "reset")
+        if self.resets_product:
+            h_n = step.op("Add", [f"{step.prefix}/h.n", step.weight(rb[zr:], "bias")], "h.sum")
+            reset = step.op("Mul", [f"{step.prefix}/r", h_n], "reset")
         else:
-            reset = self._product(step, step.op("Mul", [f"{step.prefix}/r", h], "reset.h"), r[:, zr:], rb[zr:], "again")
-        new = step.op("Tanh", [step.op("Add", [f"{step.prefix}/x.n", reset], "n.sum")], "n.gate")
+            reset = self._product(step, step.op("Mul", [f"{step.prefix}/r", h], "reset.h"), r[:, zr:], "again")
+        new = step.op("Tanh", [step.op("Add", [x_n, reset], "n.sum")], "n.gate")
         turn = step.op("Mul", [z, step.op("Sub", [h, new], "away")], "turn")
-        return step.op("Add", [new, turn], "h.next")
+        return [step.op("Add", [new, turn], "h.next")]
 
-    def _product(self, step: Additions, h: str, r: np.ndarray, bias: np.ndarray | None = None, name: str = "h") -> str:
+    def _product(self, step: Additions, h: str, r: np.ndarray, name: str = "h") -> str:
         rows = quantised_rows(step, h, self.largest, name)
-        return integer_step(step, rows, Quantised.of(r, self.bits), self.largest, name, bias)
+        return integer_step(step, rows, Quantised.of(r, self.bits), self.largest, name)
 
 
 def _sizes(step: Additions, *sizes: int) -> str:

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from edge_rnn.contract.errors import UsageError
-from exporters.inputs import infer_input, parse_input, parse_state
+from exporters.inputs import infer_input, parse_input, parse_inputs, parse_state, parse_states
 from tests.exporters import user_modules as user
 
 
@@ -25,6 +25,7 @@ def test_parse_input_reads_name_type_and_axes() -> None:
         ("x:float32:batch,time,time", "expected 'batch' once and 'time' at most once"),
         ("x:float32:batch,time,five", "the axis 'five' is neither"),
         ("x:float32:batch,time,0", "the axis '0' is neither"),
+        ("x:float32:batch,time,1024,1024", "a step has 1,048,576 numbers, expected at most 262,144"),
     ],
 )
 def test_parse_input_when_a_part_is_wrong_names_it(text: str, told: str) -> None:
@@ -56,3 +57,14 @@ def test_parse_state_reads_argument_and_place() -> None:
 def test_parse_state_when_a_part_is_wrong_says_what_to_give(text: str) -> None:
     with pytest.raises(UsageError, match="expected ARG=INDEX"):
         parse_state(text)
+
+
+def test_inputs_and_states_given_twice_are_refused() -> None:
+    assert [spec.name for spec in parse_inputs(["x:float32:batch,time,5", "z:float32:batch,3"])] == ["x", "z"]
+    with pytest.raises(UsageError, match="--input gives 'x' twice"):
+        parse_inputs(["x:float32:batch,time,5", "x:float32:batch,time,5"])
+    assert parse_states(["h=1", "c=2"]) == {"h": 1, "c": 2}
+    with pytest.raises(UsageError, match="--state gives the argument 'h' twice"):
+        parse_states(["h=1", "h=2"])
+    with pytest.raises(UsageError, match="--state gives the result 1 twice"):
+        parse_states(["h=1", "c=1"])

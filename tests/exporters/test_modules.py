@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_rnn.contract.errors import EdgeRnnError, ExportRefused, GateFailed
+from edge_rnn.contract.errors import EdgeRnnError, ExportRefused, GateFailed, UsageError
 from edge_rnn.contract.golden import load_golden
 from edge_rnn.contract.stepgraph import first_states, open_step_graph
 from exporters.export import export_bundle
@@ -88,6 +88,7 @@ def test_export_of_a_last_step_gives_every_step(tmp_path: Path) -> None:
         (user.Noise, [], r"Noise gives another result when it runs again"),
         (user.Unknown, [], r"\(Unknown\) uses the operation 'linalg_inv_ex'.*def step\(self, x, state\)"),
         (user.Aliased, [], r"\(Aliased\).*in place"),
+        (user.Double, [], r"Double itself fails .*; it runs in fp32 here, so let it keep to the type"),
     ],
 )
 def test_export_of_what_cannot_be_a_step_graph_names_it(
@@ -175,6 +176,47 @@ def test_export_with_a_state_that_forward_does_not_give_back_says_so(tmp_path: P
     ):
         with pytest.raises(EdgeRnnError, match=told):
             export_bundle(Source(loops.OneStep(), "user", {}), tmp_path / "b", inputs=spec, states=states)
+
+
+def test_export_of_a_cell_with_h_and_c_apart_takes_them_by_name_and_tells_a_swap(tmp_path: Path) -> None:
+    spec, source = [parse_input("x:float32:batch,5")], Source(user.CellApart(), "user", {})
+    bundle = export_bundle(source, tmp_path / "b", inputs=spec, states={"h": 1, "c": 2})
+    assert [state.name for state in bundle.manifest.states] == ["cellapart.h", "cellapart.c"]
+    told = "--state h=2 is swapped: h is the h of the submodule 'cell', result 2 its new c; give --state h=1"
+    with pytest.raises(UsageError, match=told):
+        export_bundle(source, tmp_path / "c", inputs=spec, states={"h": 2, "c": 1})
+    assert not (tmp_path / "c").exists()
+
+
+def test_export_of_weights_that_are_not_numbers_says_which(tmp_path: Path) -> None:
+    module = user.Tagger()
+    with torch.no_grad():
+        module.rnn.weight_hh_l0[3, 2] = torch.nan
+    with pytest.raises(ExportRefused, match=r"the weight 'rnn\.weight_hh_l0' of the module Tagger holds NaN"):
+        export(module, tmp_path / "b", "x:float32:batch,time,5")
+
+
+def test_export_of_weights_without_values_says_what_to_do(tmp_path: Path) -> None:
+    lazy, meta = nn.Sequential(nn.LazyLinear(5), nn.GRU(5, 4)), nn.GRU(5, 4, device="meta")
+    for module, name in ((lazy, "0.weight"), (meta, "weight_ih_l0")):
+        with pytest.raises(ExportRefused, match=f"the weight '{name}' .* has no values yet; run the module once"):
+            export(module, tmp_path / "b", "x:float32:time,batch,5")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_export_of_a_layer_that_torch_jit_compiled_says_which(tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match=r"the submodule 'rnn' is compiled by torch\.jit.*export the module that"):
+        export(user.Compiled(), tmp_path / "b", "x:float32:batch,time,5")
+
+
+def test_export_of_a_forward_that_takes_its_input_by_name_only(tmp_path: Path) -> None:
+    bundle = export(user.ByName(), tmp_path / "b", "x:float32:batch,time,5")
+    assert [state.name for state in bundle.manifest.states] == ["rnn.h"]
+
+
+def test_export_of_a_module_that_gives_nan_says_that_it_is_its_own(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match="not finite; the module itself gives values that are not finite here"):
+        export(user.Logarithm(), tmp_path / "b", "x:float32:batch,time,5")
 
 
 def test_export_of_a_loop_over_a_hundred_steps_of_delay_is_refused_not_wrong(tmp_path: Path) -> None:

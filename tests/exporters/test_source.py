@@ -86,6 +86,12 @@ def test_resolve_source_when_the_users_code_fails_says_how(tmp_path: Path) -> No
     (tmp_path / "broken.py").write_text("import no_such_thing\n")
     with pytest.raises(ExportRefused, match=r"broken\.py cannot be loaded: ModuleNotFoundError: .*no_such_thing"):
         resolve_source(f"{tmp_path / 'broken.py'}:Net")
+    (tmp_path / "script.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(ExportRefused, match=r"script\.py ends the program when it is loaded \(exit 3\); put what"):
+        resolve_source(f"{tmp_path / 'script.py'}:Net")
+    (tmp_path / "ends.py").write_text("def net():\n    raise SystemExit(4)\n")
+    with pytest.raises(ExportRefused, match=r"ends\.py:net ends the program \(exit 4\) instead of making a module"):
+        resolve_source(f"{tmp_path / 'ends.py'}:net")
 
 
 def test_resolve_source_appends_the_users_folder_and_never_shadows_ours(tmp_path: Path) -> None:
@@ -115,8 +121,14 @@ def test_resolve_source_when_the_weights_are_wrong_says_so(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"bad\.safetensors cannot be read"):
         resolve_source(target, weights=tmp_path / "bad.safetensors")
     torch.save(user.Tagger(), tmp_path / "whole.pt")
-    with pytest.raises(UsageError, match=r"whole\.pt cannot be read.*save module\.state_dict\(\) and nothing else"):
+    with pytest.raises(
+        UsageError,
+        match=r"whole\.pt cannot be read: it holds more than tensors.*save module\.state_dict\(\) and nothing else",
+    ):
         resolve_source(target, weights=tmp_path / "whole.pt")
     torch.save(user.Tagger(hidden=3).state_dict(), tmp_path / "small.pt")
     with pytest.raises(UsageError, match=r"small\.pt do not fit the module: .*size mismatch"):
         resolve_source(target, weights=tmp_path / "small.pt")
+    torch.save({"epoch": 3, "model": user.Tagger().state_dict()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UsageError, match=r"checkpoint\.pt do not fit .*; it holds model: save the state dict in there"):
+        resolve_source(target, weights=tmp_path / "checkpoint.pt")

@@ -222,3 +222,59 @@ def make(kind: str = "gru", hidden: int = 4) -> nn.Module:
 
 made = make()
 number = 3
+
+
+class Logarithm(nn.Module):
+    """Takes the log of what may be negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0].log()
+
+
+class Double(nn.Module):
+    """Computes in double precision whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4, batch_first=True).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x.double())[0]
+
+
+class Compiled(nn.Module):
+    """A layer compiled by torch.jit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = torch.jit.script(nn.GRU(5, 4, batch_first=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0]
+
+
+class CellApart(nn.Module):
+    """An LSTM cell whose h and c are arguments and results of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(5, 4)
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h, c = self.cell(x, (h, c))
+        return 2 * h, h, c
+
+
+class ByName(nn.Module):
+    """Its input has to be named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 4, batch_first=True)
+
+    def forward(self, *, x: Tensor) -> Tensor:
+        return self.rnn(x)[0]

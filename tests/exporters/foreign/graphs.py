@@ -151,6 +151,21 @@ def lstm_with_first_state() -> onnx.GraphProto:
     return helper.make_graph(nodes, "first", [x], [y], tensors)
 
 
+def lstm_astray() -> onnx.GraphProto:
+    """The same with a weight that is not a number."""
+    graph = lstm_with_first_state()
+    for tensor in graph.initializer:
+        if tensor.name == "R":
+            tensor.CopyFrom(numpy_helper.from_array(np.full((1, 4 * HIDDEN, HIDDEN), np.nan, np.float32), "R"))
+    return graph
+
+
+def words() -> onnx.GraphProto:
+    """Text in, text out."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.STRING, ["batch", 1]) for name in "xy")
+    return helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "words", [x], [y])
+
+
 def scan_leaky() -> onnx.GraphProto:
     """A leaky sum in a Scan that begins with zeros of the batch's size."""
     state = helper.make_tensor_value_info("s_in", TensorProto.FLOAT, None)

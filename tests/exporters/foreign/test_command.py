@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_rnn.cli.main import run
-from tests.exporters.foreign.graphs import by_hand, scan_leaky, switch_with_state
+from tests.exporters.foreign.graphs import by_hand, lstm_astray, scan_leaky, switch_with_state, words
 
 WITHOUT = """
 import sys
@@ -54,6 +54,14 @@ def test_import_as_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixt
         (["{tmp}/switch.onnx", "--constant", "sr=fast"], 2, "give a number"),
         (["{tmp}/switch.onnx", "--constant", "sr=0.5"], 2, "takes whole numbers"),
         (["{tmp}/hidden.onnx"], 2, "the input sr int64[] has no value"),
+        (["{tmp}/switch.onnx", "--constant", "sr=@{tmp}/text.onnx"], 2, "give a number, a JSON array or @FILE.npy"),
+        (
+            ["{tmp}/switch.onnx", "--constant", "sr=8000", "--output", "memory_out"],
+            2,
+            "it is the next value of the state 'memory_in'",
+        ),
+        (["{tmp}/words.onnx"], 1, "'x' is of type string: a step graph takes and gives plain numbers"),
+        (["{tmp}/astray.onnx"], 1, "the weight 'R' holds NaN: its training went astray"),
     ],
 )
 def test_import_when_it_cannot_ends_with_one_line(
@@ -62,6 +70,8 @@ def test_import_when_it_cannot_ends_with_one_line(
     (tmp_path / "text.onnx").write_text("not protobuf")
     by_hand(tmp_path / "switch.onnx", lambda: switch_with_state(hidden=False))
     by_hand(tmp_path / "hidden.onnx", lambda: switch_with_state(hidden=True))
+    by_hand(tmp_path / "words.onnx", words)
+    by_hand(tmp_path / "astray.onnx", lstm_astray)
     given = [argument.format(tmp=tmp_path) for argument in arguments]
     assert run(["import", *given, "-o", str(tmp_path / "b")]) == status
     shown = capsys.readouterr()

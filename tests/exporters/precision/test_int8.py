@@ -18,6 +18,8 @@ from edge_rnn.contract.verification import verify_bundle
 from exporters.precision.convert import Wanted, convert_bundle
 from exporters.precision.quantise import Quantised
 from exporters.precision.recurrent import take_apart, weights_of
+from tests.exporters.foreign.graphs import by_hand
+from tests.exporters.foreign.plain import import_graph
 from tests.exporters.precision.models import fp32_bundle
 
 KINDS = [nn.LSTM, nn.GRU]
@@ -123,6 +125,12 @@ def test_int8_calibrates_on_a_file_of_streams(exact: Bundle, tmp_path: Path) -> 
         assert bundle.manifest.accuracy.calibration.steps == steps
 
 
+def test_int8_calibrated_on_a_file_that_is_no_archive_says_how_to_write_one(exact: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "rows.npz").write_bytes(b"key,f0")
+    with pytest.raises(UsageError, match=r"rows\.npz is not what numpy\.savez writes; save an array for each input"):
+        convert_bundle(exact, tmp_path / "b", Wanted("int8", tmp_path / "rows.npz"))
+
+
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
@@ -141,6 +149,24 @@ def test_int8_of_a_model_without_anything_to_quantise_is_refused(tmp_path: Path)
     exact = fp32_bundle(tmp_path / "fp32", nn.RNN, 16)
     with pytest.raises(ExportRefused, match="nothing to quantise"):
         convert_bundle(exact, tmp_path / "b", Wanted("int8"))
+
+
+def test_int8_of_a_graph_of_an_old_opset_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    def product() -> onnx.GraphProto:
+        weight = np.random.default_rng(13).standard_normal((128, 128)).astype(np.float32)
+        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 128]) for name in "xy")
+        node = helper.make_node("MatMul", ["x", "weight"], ["y"])
+        return helper.make_graph([node], "old", [x], [y], [numpy_helper.from_array(weight, "weight")])
+
+    for opset in (9, 13):
+        exact = import_graph(by_hand(tmp_path / "old.onnx", product, opset), tmp_path / "fp32").bundle
+        if opset == 9:
+            with pytest.raises(
+                ExportRefused, match="the graph is of opset 9, int8 needs 13 or later; export the model"
+            ):
+                convert_bundle(exact, tmp_path / "int8", Wanted("int8", weight_bits=7))
+        else:
+            convert_bundle(exact, tmp_path / "int8", Wanted("int8", weight_bits=7))
 
 
 @pytest.mark.parametrize("after", [0, 1], ids=["reset before", "reset after"])
