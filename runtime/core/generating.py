@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_rnn.contract.errors import RecordError
 from runtime.codecs.prompts import decode_prompt, encode_piece
-from runtime.codecs.protocol import Decoder, Encoder
+from runtime.codecs.protocol import Decoded, Decoder, Encoder
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.generation import Generator, Piece
 from runtime.core.philox import stream_number
@@ -69,7 +69,11 @@ class GeneratingProcessor(Processor):
         """Whether a reply is in progress."""
         return bool(self._generator.busy)
 
-    def process(self, batch: RecordBatch, now_s: float = 0.0) -> Processed:
+    def decode(self, batch: RecordBatch) -> Decoded | None:
+        """Nothing: prompts are read as they are queued."""
+        return None
+
+    def process(self, batch: RecordBatch, now_s: float = 0.0, decoded: Decoded | None = None) -> Processed:
         """Queue each prompt in its stream; a tombstone ends one, and with it every reply that it owes."""
         errors: dict[int, str] = {}
         taken: list[int] = []

@@ -103,13 +103,21 @@ class Processor:
         self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
         self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
 
-    def process(self, batch: RecordBatch, now_s: float = 0.0) -> Processed:
+    def decode(self, batch: RecordBatch) -> Decoded | None:
+        """Read the values of a batch for `process`, ahead of it: nothing of the states is looked at."""
+        return self._decode(batch)
+
+    def _decode(self, batch: RecordBatch) -> Decoded:
+        decoded = self._decoder.decode(batch.values)
+        return refuse_non_integers(decoded, self._integers) if self._integers else decoded
+
+    def process(self, batch: RecordBatch, now_s: float = 0.0, decoded: Decoded | None = None) -> Processed:
         """Take a batch through the model. Every record gives one output, or one dead letter, or ends its stream.
 
-        ``now_s`` is any clock that does not go back; changes are snapshotted in its order. Raises
+        ``decoded`` is what `decode` made of the same batch, if it was called. ``now_s`` is any clock that does not go back; changes are snapshotted in its order. Raises
         `EngineError` when the model fails: the states are then undefined and must be dropped.
         """
-        applied = self._apply(batch, now_s)
+        applied = self._apply(batch, now_s, decoded)
         lengths, errors = applied.lengths, applied.errors
         values: Cells
         if applied.told is None:
@@ -148,14 +156,12 @@ class Processor:
             self._apply(batch if len(keep) == len(batch) else batch.pick(keep), now_s)
         return len(keep)
 
-    def _apply(self, batch: RecordBatch, now_s: float) -> _Applied:
+    def _apply(self, batch: RecordBatch, now_s: float, decoded: Decoded | None = None) -> _Applied:
         """Step every stream through its records."""
         errors: dict[int, str] = {}
         keys = self._stream_keys(batch, errors)
         tombstones = [index for index in nulls(batch.values).tolist() if index not in errors]
-        decoded = self._decoder.decode(batch.values)
-        if self._integers:
-            decoded = refuse_non_integers(decoded, self._integers)
+        decoded = self._decode(batch) if decoded is None else decoded
         ends = set(tombstones)
         for index, error in decoded.errors.items():
             if index not in ends:

