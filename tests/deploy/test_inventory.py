@@ -80,10 +80,15 @@ def test_settings_of_a_device_have_its_topics_its_name_and_its_secrets_in_place(
         "sasl.username": "me",
     }
     assert (written["input"], written["output"], written["instance"]) == ("sensors.north", "activity", "north-1")
-    assert (written["group"], written["http"]) == ("activity", "127.0.0.1:9465")
+    assert (written["group"], written["http"]) == ("activity-north-1", "127.0.0.1:9465")
     shadow = tomllib.loads(to_toml(shadow_settings(settings, 0.1)))
-    assert shadow["shadow"] == "activity"
+    assert shadow["shadow"] == "activity-north-1"
     assert "group" not in shadow
+
+
+def test_devices_without_topics_of_their_own_are_members_of_one_group():
+    fleet = inventory(["a", "b"])
+    assert {run_settings(fleet.app, device, 9465)["group"] for device in fleet.device} == {"activity"}
 
 
 def test_secret_that_is_not_there_is_named_by_its_place_and_device(tmp_path):
