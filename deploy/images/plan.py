@@ -145,8 +145,12 @@ def containerfile(plan: Plan) -> str:
         f"COPY site {SITE}",
         f"COPY code {CODE}",
         f"COPY sbom.cdx.json {SBOM}",
-        *(f"ENV {name}={_quote(value)}" for name, value in environment.items()),
-        *(f"LABEL {_quote(name)}={_quote(value)}" for name, value in sorted((plan.labels or {}).items())),
+        _together("ENV", environment),
+        *(
+            [_together("LABEL", {_quote(name): plan.labels[name] for name in sorted(plan.labels)})]
+            if plan.labels
+            else []
+        ),
         f"USER {CONTAINER_USER}:{CONTAINER_USER}",
         "WORKDIR /",
         'ENTRYPOINT ["python3", "-m", "edge_rnn.cli"]',
@@ -156,6 +160,11 @@ def containerfile(plan: Plan) -> str:
     if plan.with_bundle:
         lines.append("COPY bundle /bundle")
     return "\n".join(lines) + "\n"
+
+
+def _together(what: str, values: Mapping[str, str]) -> str:
+    """One instruction for all of them, as each instruction is a step of the build."""
+    return " \\\n    ".join([what, *(f"{name}={_quote(value)}" for name, value in values.items())])
 
 
 def _quote(value: str) -> str:

@@ -7,9 +7,7 @@ root file system of a device's container is read-only and could keep none.
 
 from __future__ import annotations
 
-import compileall
 import importlib.metadata
-import py_compile
 import shutil
 import subprocess
 import sys
@@ -70,15 +68,20 @@ def stage_bundle(bundle: Bundle, to: Path) -> None:
 
 
 def compile_here(folders: Sequence[Path], python: tuple[int, int]) -> bool:
-    """Compile bytecode that is never checked against its source, if this Python can; whether it could."""
+    """Compile bytecode that is never checked against its source, if this Python can; whether it could.
+
+    Bytecode tells which strings its writer had in use, and sets lie in the order of their hashes. So a new process
+    with a fixed seed writes it, and this Python's version gives the same bytes each time.
+    """
     if python != sys.version_info[:2]:
         return False
     for folder in folders:
-        compileall.compile_dir(
-            folder,
-            quiet=2,
-            stripdir=str(folder.parent),
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        words = ["-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", "-s", str(folder.parent)]
+        subprocess.run(
+            [sys.executable, "-P", "-s", "-S", *words, str(folder)],
+            env={"PYTHONHASHSEED": "0"},
+            check=False,  # what does not compile is not for this Python, and runs nowhere
+            timeout=600,
         )
     return True
 

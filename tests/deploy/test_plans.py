@@ -88,7 +88,7 @@ def test_bundle_is_the_last_layer_and_nothing_runs_in_the_build():
     steps = [line.split()[0] for line in text.splitlines()]
     assert text.splitlines()[-1] == "COPY bundle /bundle"
     assert "RUN" not in steps
-    assert 'LABEL "a"="x\\"\\$y"' in text
+    assert 'LABEL \\\n    "a"="x\\"\\$y"' in text
     assert "USER 65532:65532" in text
     assert "ORT_DISABLE_TELEMETRY" in text
 
