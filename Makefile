@@ -56,8 +56,8 @@ containers: $(STAMP) ## What tests of images and devices stand on: podman, a reg
 	@echo "== containers"
 	@$(BIN)/python -m tests.deploy.containers
 
-fleet: $(STAMP) kafka containers ## Images, devices, a fleet of fifty killed at random points, twenty seeds (about 20 minutes)
-	@EDGE_RNN_FLEET_SEEDS=20 EDGE_RNN_FLEET_DEVICES=50 $(BIN)/python -m pytest -q -s -m "" tests/deploy
+fleet: $(STAMP) kafka containers ## Images, eight devices with sshd and systemd, fifty killed at random points, 20 seeds (half an hour)
+	@EDGE_RNN_FLEET_SEEDS=20 EDGE_RNN_FLEET_DEVICES=50 EDGE_RNN_TOWN_DEVICES=8 $(BIN)/python -m pytest -q -s -m "" tests/deploy
 
 test-fast: $(STAMP) ## Tests that need no broker
 	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos and not fleet"

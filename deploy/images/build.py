@@ -100,6 +100,14 @@ def build_images(engine: Engine, bundle: Bundle, wanted: Wanted, *, only_plan: b
     )
 
 
+def on_runtime(runtime: Build, bundle: Bundle) -> Build:
+    """The images of an earlier build, which hold no bundle, for this one, which travels alone. Raises `UsageError`."""
+    full = [f"{image.target}/{image.arch}" for image in runtime.images if image.holds_bundle]
+    if full:
+        raise UsageError(f"the images for {' and '.join(full)} hold a bundle; build them with --without-bundle")
+    return msgspec.structs.replace(runtime, bundle=str(bundle.path.resolve()), bundle_digest=f"sha256:{bundle.digest}")
+
+
 def plan_of(wanted: Wanted, arch: Arch, base: Base, bundle: Bundle) -> Plan:
     """Everything that decides what the image is."""
     spec = TARGETS[wanted.target]

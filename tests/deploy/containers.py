@@ -17,6 +17,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.daemon.processes import wait_for
@@ -69,8 +71,8 @@ def missing() -> str | None:
     for program in (QEMU, QUADLET, *SCHEMAS):
         if not program.exists():
             return f"there is no {program}; run make containers"
-    for image in (f"{BASE}:amd64", f"{BASE}:arm64", DEVICE):
-        if subprocess.run(["podman", "image", "exists", image], check=False).returncode:
+    for image in MAKE:
+        if not _is_image(image):
             return f"there is no image {image}; run make containers"
     return None
 
@@ -82,14 +84,20 @@ QUADLET = CACHE / "usr/libexec/podman/quadlet"
 
 
 def fetch_newer() -> None:
+    """Only these packages, without what they depend on: both programs are asked for what needs none of it."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "trixie.tar"
-        call(
-            *("mmdebstrap", "--quiet", "--variant=extract", "--include=qemu-user,podman", "trixie", archive),
-            mirror().replace("bookworm", "trixie"),
-        )
+        sources = Path(folder) / "sources.list"
+        sources.write_text(mirror().replace("bookworm", "trixie") + "\n")
+        places = {"State": folder, "State::status": "/dev/null", "Cache": folder, "Etc::sourcelist": sources}
+        options = [f"-o=Dir::{name}={place}" for name, place in {**places, "Etc::sourceparts": "-"}.items()]
+        call("apt-get", *options, "-o=APT::Sandbox::User=root", "update", "-qq", cwd=folder)
+        call("apt-get", *options, "-o=APT::Sandbox::User=root", "download", "-qq", "qemu-user", "podman", cwd=folder)
         CACHE.mkdir(parents=True, exist_ok=True)
-        call("tar", "-C", CACHE, "-xf", archive, "./usr/bin/qemu-aarch64", "./usr/libexec/podman/quadlet")
+        for package in Path(folder).glob("*.deb"):
+            call("dpkg-deb", "--extract", package, Path(folder) / "root")
+        for program in (QEMU, QUADLET):
+            program.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(folder) / "root" / program.relative_to(CACHE), program)
 
 
 SCHEMAS = {
@@ -151,6 +159,14 @@ def make_device() -> None:
         call("podman", "import", "--quiet", archive, DEVICE)
 
 
+MAKE = {f"{BASE}:amd64": partial(make_base, "amd64"), f"{BASE}:arm64": partial(make_base, "arm64"), DEVICE: make_device}
+"""How each image is made that the tests stand on."""
+
+
+def _is_image(name: str) -> bool:
+    return subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0
+
+
 def main() -> int:
     """Install what is missing and make the images that are missing."""
     if any(shutil.which(name) is None for name in ("podman", "mmdebstrap", "skopeo", "docker-registry", "promtool")):
@@ -159,17 +175,13 @@ def main() -> int:
             *("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PROGRAMS),
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         )
-    fetch_schemas()
-    if not QEMU.exists() or not QUADLET.exists():
-        print(f"fetching {QEMU.name} and {QUADLET.name} of Debian 13", flush=True)
-        fetch_newer()
-    for arch in ("amd64", "arm64"):
-        if subprocess.run(["podman", "image", "exists", f"{BASE}:{arch}"], check=False).returncode:
-            print(f"making {BASE}:{arch}", flush=True)
-            make_base(arch)
-    if subprocess.run(["podman", "image", "exists", DEVICE], check=False).returncode:
-        print(f"making {DEVICE}", flush=True)
-        make_device()
+    there = [lambda: QEMU.exists() and QUADLET.exists(), *(partial(_is_image, name) for name in MAKE)]
+    work = [fetch_newer, *MAKE.values()]
+    with ThreadPoolExecutor(len(work)) as pool:
+        made = [pool.submit(fetch_schemas)]
+        made += [pool.submit(make) for is_there, make in zip(there, work, strict=True) if not is_there()]
+        for each in made:
+            each.result()
     print(missing() or "ready")
     return 0
 

@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.deploy.fleets import APP, HOST_KEY, encode
+from deploy.images.build import BUILT, Build, Built
+from deploy.release.push import read_build
+from tests.deploy.fleets import APP, HOST_KEY, digest, encode
+from tests.models_for_tests import make_bundle
 
 
 def deploy(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -79,6 +83,34 @@ def test_device_that_is_away_is_pending_and_nothing_fails(folder):
     listed = deploy("pending", "--list", folder=folder)
     assert listed.stdout.startswith("d1: d1 cannot be reached")
     assert "pending" in deploy("status", folder=folder).stdout
+
+
+def test_bundle_goes_with_the_images_of_an_earlier_build_that_hold_none(folder, tmp_path_factory):
+    bundle = make_bundle(tmp_path_factory.mktemp("bundle") / "second", "gru")
+    image = Built(
+        target="cpu",
+        arch="amd64",
+        id=digest("image"),
+        tag="t",
+        base="b",
+        base_digest=digest("base"),
+        holds_bundle=False,
+        tested=True,
+        parts=1,
+    )
+    first = Build(app="activity", bundle="first", bundle_digest=digest("1"), version="1", revision="r", images=(image,))
+    (folder / "first").mkdir()
+    (folder / "first" / BUILT).write_bytes(msgspec.json.encode(first))
+    done = deploy("build", str(bundle.path), "-o", "second", "--runtime", "first", folder=folder)
+    assert done.returncode == 0, done.stderr
+    made = read_build(folder / "second")
+    assert (made.app, made.images, made.bundle) == ("activity", (image,), str(bundle.path))
+    assert made.bundle_digest == f"sha256:{bundle.digest}"
+    full = msgspec.structs.replace(first, images=(msgspec.structs.replace(image, holds_bundle=True),))
+    (folder / "first" / BUILT).write_bytes(msgspec.json.encode(full))
+    done = deploy("build", str(bundle.path), "-o", "third", "--runtime", "first", folder=folder)
+    assert done.returncode == 2
+    assert "cpu/amd64 hold a bundle; build them with --without-bundle" in done.stderr
 
 
 def test_manifests_are_printed_and_no_more(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -157,7 +158,8 @@ def test_update_of_the_bundle_alone_sends_the_bundle_and_little_more(
 ):
     """Once as an image whose other layers are there, once as an artifact."""
     size = sum((other.path / name).stat().st_size for name in ["manifest.json", *other.manifest.files])
-    storage = ["--root", str(tmp_path / "store"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs"]
+    run = tempfile.mkdtemp(prefix="edge-rnn-run-")  # podman takes no more than 50 characters
+    storage = ["--root", str(tmp_path / "store"), "--runroot", run, "--storage-driver", "vfs"]
 
     def pull(digest: str) -> None:
         call("podman", *storage, "pull", "-q", "--tls-verify=false", f"{registry.repository}@{digest}")

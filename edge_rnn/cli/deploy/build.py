@@ -27,6 +27,10 @@ def command(
     without_bundle: Annotated[
         bool, typer.Option("--without-bundle", help="The runtime alone: devices pull bundles by themselves.")
     ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="Build no image: a new bundle for those of an earlier build --without-bundle, its -o."),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Stage, check and write the plan; build nothing.")] = False,
     engine: Annotated[str, typer.Option(help="podman, docker or auto.")] = "auto",
 ) -> None:
@@ -35,9 +39,10 @@ def command(
     Example: edge-rnn deploy build activity.bundle -o out --arch amd64,arm64
     """
     from deploy.fleet.fields import NAME, check_field
-    from deploy.images.build import BUILT, Wanted, build_images
+    from deploy.images.build import BUILT, Wanted, build_images, on_runtime
     from deploy.images.engine import find_engine
     from deploy.images.targets import TARGETS, Arch
+    from deploy.release.push import read_build
     from edge_rnn.contract.bundle import open_bundle
 
     if target not in TARGETS:
@@ -52,6 +57,12 @@ def command(
         if not path.is_file():
             raise UsageError(f"--wheel {path} is no file")
     opened = open_bundle(bundle)
+    if runtime is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        made = on_runtime(read_build(runtime), opened)
+        (output / BUILT).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+        print(f"{opened.manifest.name} for {len(made.images)} images of {runtime}")
+        return
     name = check_field(app or opened.manifest.name.lower().replace("_", "-"), NAME, "--app")
     wanted = Wanted(
         app=name,
