@@ -23,9 +23,21 @@ systemctl restart "$unit"
 """
 
 PROMOTE = f"""
-engine=$1 active=$2 new=$3 new_unit=$4 old_unit=$5 marker=$6 container=$7 port=$8
-systemctl stop "$old_unit"
-if "$engine" exec "$container" python3 -m {HEALTH_PROGRAM} POST "$port" /promote; then
+engine=$1 active=$2 new=$3 new_unit=$4 old_unit=$5 marker=$6 container=$7 port=$8 old_port=$9
+said="$marker.said"; rm -f "$said"; mkfifo "$said"
+"$engine" exec "$container" python3 -m {HEALTH_PROGRAM} POST "$port" /promote --once-closed "$old_port" >"$said" &
+asking=$!
+exec 3<"$said"; rm -f "$said"
+if ! read -r line <&3 || [ "$line" != waiting ]; then
+  wait "$asking" || true
+  echo "the shadow cannot be asked to take over; the daemon before it serves on" >&2; exit 4
+fi
+systemctl stop "$old_unit" &
+stopping=$!
+asked=0; wait "$asking" || asked=$?
+cat <&3
+wait "$stopping" || true
+if [ "$asked" = 0 ]; then
   {FLIP}
   rm -f "$marker"
 else
@@ -34,6 +46,8 @@ else
   echo "the shadow could not be promoted; the daemon before it serves again" >&2; exit 3
 fi
 """
+"""The shadow is asked by a program that is there already when the old daemon is told to stop, and asks in the moment
+that this one has committed and closed its port: not when its container and unit are cleared away, too."""
 
 SWAP = f"""
 active=$1 new=$2 new_unit=$3 old_unit=$4 marker=$5 left=$6
@@ -61,12 +75,12 @@ def start_shadow(change: Change, slot: Slot) -> Command:
     return change.script("start shadow", START_SHADOW, f"{layout.unit(slot)}.service", layout.marker(slot), setting)
 
 
-def promote(change: Change, engine: str, slot: Slot, port: int) -> Command:
+def promote(change: Change, engine: str, slot: Slot, port: int, old_port: int) -> Command:
     """The old daemon commits and stops; the shadow becomes the member it was. If it cannot, the old one starts again."""
     layout = change.layout
     values = (
         *(engine, layout.active, slot, f"{layout.unit(slot)}.service", f"{layout.unit(other(slot))}.service"),
-        *(layout.marker(slot), layout.unit(slot), str(port)),
+        *(layout.marker(slot), layout.unit(slot), str(port), str(old_port)),
     )
     return change.script("promote", PROMOTE, *values, timeout_s=180.0)
 

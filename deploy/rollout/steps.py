@@ -198,7 +198,8 @@ class Steps:
 
     def promote(self, slot: Slot, release: str) -> None:
         """The shadow becomes the daemon."""
-        self._do(traffic.promote(self._change(release), self.engine, slot, self.site.port(self.device, slot)))
+        ports = self.site.port(self.device, slot), self.site.port(self.device, other(slot))
+        self._do(traffic.promote(self._change(release), self.engine, slot, *ports))
 
     def swap(self, slot: Slot, release: str, *, first: bool) -> None:
         """Stop the daemon in place, if any, and start the other slot."""

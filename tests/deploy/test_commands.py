@@ -57,7 +57,7 @@ def commands(app: str, root: str, text: str, slot: Slot) -> list[Command]:
         delivery.golden(text, image, text),
         delivery.install_unit(changing, slot, text, text, text, enable=True),
         traffic.start_shadow(changing, slot),
-        traffic.promote(changing, text, slot, 9464),
+        traffic.promote(changing, text, slot, 9464, 9465),
         traffic.swap(changing, slot, first=False),
         traffic.swap(changing, slot, first=True),
         traffic.go_back(changing, slot),
