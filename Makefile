@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz imports kafka recipes lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz imports kafka recipes containers fleet lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -50,10 +50,17 @@ kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -m "not chaos" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not chaos and not fleet" -n 2 --dist loadfile
+
+containers: $(STAMP) ## What tests of images and devices stand on: podman, a registry, root file systems (root, Debian)
+	@echo "== containers"
+	@$(BIN)/python -m tests.deploy.containers
+
+fleet: $(STAMP) kafka containers ## Images, eight devices with sshd and systemd, fifty killed at random points, 20 seeds (half an hour)
+	@EDGE_RNN_FLEET_SEEDS=20 EDGE_RNN_FLEET_DEVICES=50 EDGE_RNN_TOWN_DEVICES=8 $(BIN)/python -m pytest -q -s -m "" tests/deploy
 
 test-fast: $(STAMP) ## Tests that need no broker
-	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos"
+	@$(BIN)/python -m pytest -q -m "not kafka and not slow and not chaos and not fleet"
 
 chaos: $(STAMP) kafka ## Faults from a seed on SQLite and Kafka, every output compared (about 4 minutes)
 	@$(BIN)/python -m pytest -q tests/chaos
@@ -110,6 +117,10 @@ lock: ## Resolve the dependencies anew (writes requirements.lock, no registry ad
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 -o tests/benchmarks/peers/quix.lock tests/benchmarks/peers/quix.in
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
+		--extra cpu --extra fast -o deploy/images/locks/cpu.lock pyproject.toml
+	@echo 'onnxruntime-gpu[cuda,cudnn]>=1.20' | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --no-header --generate-hashes --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
 
 clean: ## Remove what was built, not the environment
 	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out bench-out-quick chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -28,6 +28,7 @@ COMMANDS = {
     "replay": "replay",
     "generate": "generate",
     "state": "state",
+    "deploy": "deploy",
     "bench": "bench",
     "doctor": "doctor",
 }

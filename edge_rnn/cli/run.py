@@ -89,7 +89,8 @@ def command(
     shadow: Annotated[
         Text,
         typer.Option(
-            help="Read and infer like this group, beside it, and compare with its outputs; join, commit, write nothing."
+            help="Read and infer like this group, beside it, and compare with its outputs; join, commit, write nothing,"
+            " until POST /promote."
         ),
     ] = None,
     shadow_tolerance: Annotated[
@@ -99,7 +100,9 @@ def command(
         bool | None,
         typer.Option("--leave", help="Leave the group on stopping, instead of being expected back."),
     ] = None,
-    http: Annotated[Text, typer.Option(help="Serve /metrics, /healthz, /readyz at HOST:PORT.")] = None,
+    http: Annotated[
+        Text, typer.Option(help="Serve /metrics, /healthz, /readyz at HOST:PORT; of a shadow also /shadow, /promote.")
+    ] = None,
     log_format: Annotated[Text, typer.Option(help="text or json  [text]")] = None,
     log_level: Annotated[Text, typer.Option(help="debug, info, warning or error  [info]")] = None,
     config: Annotated[

@@ -11,11 +11,19 @@
     ├── EngineError              the step graph cannot be run
     ├── RecordError              one record cannot be read; goes to the dead letters
     ├── StateError               snapshots do not fit the model, the topic or the offsets
-    └── TransportError           the broker or the embedded store
-        ├── BrokerUnreachable    no answer within the start-up time
-        ├── TopicError           a topic is missing or has the wrong settings
-        ├── CommitAborted        a commit did not happen; nothing of it is visible
-        └── Fenced               another member took this one's place; it can commit nothing more
+    ├── TransportError           the broker or the embedded store
+    │   ├── BrokerUnreachable    no answer within the start-up time
+    │   ├── TopicError           a topic is missing or has the wrong settings
+    │   ├── CommitAborted        a commit did not happen; nothing of it is visible
+    │   └── Fenced               another member took this one's place; it can commit nothing more
+    └── DeployError              an image, a registry, a release or a fleet
+        ├── BuildFailed          an image could not be built, or its plan does not hold
+        ├── RegistryError        the registry refused, or gave something else than its digest says
+        ├── ReleaseRefused       a release is unsigned, altered, or signed by another key
+        ├── DeviceUnreachable    no connection, or it broke; what was under way may or may not have happened
+        ├── DeviceFailed         a device answered, and what it was told to do failed
+        ├── DeviceLocked         another rollout holds the device
+        └── RolloutFailed        a wave did not pass and was rolled back, or devices are left behind
 
 A message says what failed, what was found, what was expected and what to do, in one line.
 """
@@ -81,3 +89,35 @@ class CommitAborted(TransportError):
 
 class Fenced(TransportError):
     """Another member took this one's place. It can commit nothing more and must end."""
+
+
+class DeployError(EdgeRnnError):
+    """An image, a registry, a release or a fleet."""
+
+
+class BuildFailed(DeployError):
+    """An image could not be built, or its build plan does not hold."""
+
+
+class RegistryError(DeployError):
+    """The registry refused, did not answer, or gave something else than its digest says."""
+
+
+class ReleaseRefused(DeployError):
+    """A release is unsigned, altered, or signed by another key."""
+
+
+class DeviceUnreachable(DeployError):
+    """No connection to a device, or it broke. What was under way there may or may not have happened."""
+
+
+class DeviceFailed(DeployError):
+    """A device answered, and what it was told to do failed."""
+
+
+class DeviceLocked(DeployError):
+    """Another rollout holds the device."""
+
+
+class RolloutFailed(DeployError):
+    """A wave did not pass and was rolled back, or devices are left behind."""

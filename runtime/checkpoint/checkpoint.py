@@ -12,6 +12,7 @@ had been chosen, and the snapshots follow with the next epoch, so that none is e
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 
 from runtime.checkpoint.metadata import CommitMetadata
 from runtime.checkpoint.policy import Quota, SnapshotPace, SnapshotPolicy
-from runtime.checkpoint.recovered import Recovered
+from runtime.checkpoint.recovered import Recovered, Standing
 from runtime.checkpoint.snapshot import HEADER, Snapshots, encode_closings, encode_snapshots
 from runtime.core.batch import Outgoing
 from runtime.core.column import Cells
@@ -57,8 +58,12 @@ class Checkpoint:
         state_bytes: int,
         passing: Callable[[str], None] = lambda _name: None,
         delivery: Delivery = "exactly-once",
+        taken_over: dict[int, Standing] | None = None,
     ) -> None:
-        """``passing`` is told the names of the commit's steps as they are passed (fail points)."""
+        """``passing`` is told the names of the commit's steps as they are passed (fail points).
+
+        ``taken_over`` loses the partitions whose streams are dropped.
+        """
         self._streams = processor.streams
         self._read = processor.read_states
         self._read_extras = processor.read_extras
@@ -76,16 +81,23 @@ class Checkpoint:
         self._retained: dict[int, dict[str, int]] = {}
         self._obsolete: dict[int, list[bytes]] = {}
         self._following: set[int] = set()
+        self._begun: dict[int, Recovered] = {}
+        self._taken_over: dict[int, Standing] = {} if taken_over is None else taken_over
 
     def begin(self, partition: int, start: Recovered) -> None:
         """A partition is live from ``start.offset`` on."""
         self._offsets[partition] = self._committed[partition] = start.offset
         self._replays[partition] = start.replay_from
         self._retained[partition] = dict(start.retained)
+        self._begun[partition] = start
         if start.newest_ms is not None:
             self.seen(partition, start.newest_ms)
         if start.obsolete:
             self._obsolete[partition] = list(start.obsolete)
+
+    def standing(self) -> dict[int, Standing]:
+        """Where each live partition's states are, and from where they came there."""
+        return {partition: Standing(offset, self._begun[partition]) for partition, offset in self._offsets.items()}
 
     def seen(self, partition: int, timestamp_ms: int) -> None:
         """A record with this time was applied."""
@@ -106,6 +118,8 @@ class Checkpoint:
                 self._newest,
                 self._retained,
                 self._obsolete,
+                self._begun,
+                self._taken_over,
             ):
                 kept.pop(partition, None)
             self._following.discard(partition)
@@ -183,6 +197,8 @@ class Checkpoint:
 
     def _send_due(self, now_s: float, *, last: bool) -> _Sent:
         began = time.perf_counter()
+        if self._policy.interval_s == math.inf:
+            return _Sent(0, 0, set(), 0.0)
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)

@@ -25,6 +25,8 @@ take about twice as much again for them."""
 class SnapshotPolicy:
     """No stream stays dirty longer than ``interval_s`` (0: every commit saves all) while the budget allows it.
 
+    Infinite, as for a shadow: nothing is written, and what there is to say of streams that ended waits as well.
+
     ``bytes_per_s``: most bytes of state written a second; ``None``: what `SNAPSHOT_SHARE` of the
     time between commits allows, as measured.
     """

@@ -23,3 +23,11 @@ class Recovered:
     retained: Mapping[str, int] = field(default_factory=dict)
     newest_ms: int | None = None
     obsolete: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A partition's states as a shadow holds them: all input below ``offset`` applied since ``begun``."""
+
+    offset: int
+    begun: Recovered

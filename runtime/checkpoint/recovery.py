@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from edge_rnn.contract.errors import StateError
 from edge_rnn.contract.fingerprint import FINGERPRINT_BYTES
@@ -45,6 +45,13 @@ class Recovery:
         self._policy = policy
         self._state_bytes = state_bytes
         self._clock = clock
+
+    def holds(self, partition: int) -> bool:
+        """Whether the streams of a partition are in the processor already, to go on with."""
+        return False
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """These are newly ours, and will be brought back."""
 
     def recover(self, partition: int) -> Generator[None, None, Recovered]:
         """Work on a partition piece by piece: yields between pieces, so that others are served meanwhile.

@@ -21,7 +21,7 @@ import numpy as np
 
 from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, EngineError
 from runtime.checkpoint.checkpoint import Checkpoint
-from runtime.checkpoint.recovered import Recovered
+from runtime.checkpoint.recovered import Recovered, Standing
 from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.protocol import Decoded
 from runtime.core.batch import Outgoing, RecordBatch
@@ -139,6 +139,11 @@ class Daemon:
             return f"partitions {waiting} are being brought back"
         return None if self._serving else "no partition is assigned yet"
 
+    @property
+    def standing(self) -> dict[int, Standing]:
+        """After `run`: where the states of each partition are; empty when they are not known to agree."""
+        return {} if self._broken else self._checkpoint.standing()
+
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set, then drain: what was polled is committed before this returns.
 
@@ -171,6 +176,7 @@ class Daemon:
     def assigned(self, partitions: Sequence[int]) -> None:
         """Newly ours: they are brought back before they give records."""
         log.info("partitions assigned", extra={"partitions": sorted(partitions)})
+        self._recovery.assigned(partitions)
         self._assigned.update(partitions)
 
     def revoked(self, partitions: Sequence[int]) -> None:
@@ -362,7 +368,8 @@ class Daemon:
         now = time.monotonic()
         for partition in sorted(self._assigned):
             self._assigned.discard(partition)
-            self._checkpoint.drop([partition])
+            if not self._recovery.holds(partition):
+                self._checkpoint.drop([partition])
             self._recovering[partition] = (now, self._recovery.recover(partition))
         for partition, (began, work) in sorted(self._recovering.items()):
             try:
@@ -453,6 +460,7 @@ class Daemon:
         try:
             self._commit(last=True)
         except (CommitAborted, EngineError, BrokerUnreachable) as error:
+            self._broken = True
             log.warning("the last commit failed; the next start repeats it", extra={"error": str(error)})
         else:
             log.info("drained and committed")

@@ -18,8 +18,11 @@ class InstanceName:
     first start gets a name of its own. Use as a context manager; ``name`` is the instance.
     """
 
-    def __init__(self, state_dir: Path, group: str) -> None:
-        """Take the first free name, making one if there is none. Raises `UsageError` if it cannot be kept."""
+    def __init__(self, state_dir: Path, group: str, *, new: bool = True) -> None:
+        """Take the first free name, making one if there is none.
+
+        Raises `UsageError` if it cannot be kept, or if there is none and it may not be ``new``.
+        """
         folder = state_dir / group.replace("/", "_")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +37,12 @@ class InstanceName:
                 break
             self._file.seek(0)
             self.name = self._file.read().strip()
+            if not self.name and not new:
+                self._file.close()
+                raise UsageError(
+                    f"no stopped daemon of group {group!r} has its name in {folder}: stop the one to take over from,"
+                    " or give its --state-dir or --instance"
+                )
             if not self.name:
                 self.name = str(uuid.uuid4())
                 self._file.write(self.name + "\n")

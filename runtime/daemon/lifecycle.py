@@ -1,4 +1,7 @@
-"""A daemon's life, from a bundle and settings to a clean end: open, check, serve, drain, stop."""
+"""A daemon's life, from a bundle and settings to a clean end: open, check, serve, drain, stop.
+
+A shadow that is promoted serves twice: as a shadow, then with the same model and states as a member (`promotion`).
+"""
 
 from __future__ import annotations
 
@@ -8,43 +11,27 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from edge_rnn.contract.bundle import Bundle, open_bundle
+from edge_rnn.contract.bundle import open_bundle
 from edge_rnn.contract.errors import UsageError
-from edge_rnn.contract.fingerprint import state_fingerprint
-from edge_rnn.contract.verification import check_golden
-from runtime.checkpoint.checkpoint import Checkpoint
-from runtime.checkpoint.recovery import Recovery
-from runtime.codecs.registry import make_decoder, make_encoder
-from runtime.core.generating import GeneratingProcessor
-from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
-from runtime.daemon.audio import make_sound
-from runtime.daemon.daemon import Daemon, LoopSettings
-from runtime.daemon.fail_points import fail_points
-from runtime.daemon.generate import check_settings, generator_on
+from runtime.daemon.assembly import Model, member_settings
+from runtime.daemon.daemon import LoopSettings
+from runtime.daemon.generate import check_settings
 from runtime.daemon.heap import share_heap
 from runtime.daemon.instance import InstanceName
+from runtime.daemon.promotion import Promotion, claim_instance
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
-from runtime.engines.cpu import open_cpu_engine
 from runtime.observe.http import ObserveServer
 from runtime.observe.metrics import Metrics
-from runtime.observe.timed_engine import TimedEngine
 from runtime.transports.connect import open_transport
-from runtime.transports.protocol import MemberSettings, Transport
+from runtime.transports.protocol import Transport
 
 log = logging.getLogger("edge_rnn.daemon")
-
-RECORD_BYTES = 1_000_000
-"""The least default of the clients' and the brokers' limits of one record."""
-
-FRAME_BYTES = 1024
-"""Room in a record for what is neither key nor value."""
 
 STUCK_S = 120.0
 """A loop that has not turned for this long is reported unhealthy."""
@@ -68,18 +55,24 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
         raise UsageError("--group and --shadow are both given; a shadow is of no group but the one it shadows")
     group = settings.shadow or settings.group or bundle.manifest.name
     with ExitStack() as stack:
-        stop = stack.enter_context(_stopped_by_signals())
+        stop, over = threading.Event(), threading.Event()
+        stack.enter_context(_stopped_by_signals(stop, over))
         metrics = Metrics()
         transport: Transport
         report: ShadowReport | None = None
+        promotion: Promotion | None = None
         if settings.shadow is not None:
             instance = "shadow"
-            transport = shadow = open_shadow(settings, _member(settings, group, instance), bundle.manifest)
+            transport = shadow = open_shadow(settings, member_settings(settings, group, instance), bundle.manifest)
             report = ShadowReport(shadow, group, bundle.manifest.name, metrics)
+            promotion = Promotion(
+                lambda: claim_instance(settings, group, stack), lambda: daemon.unready, over=over, stop=stop
+            )
         else:
             instance = settings.instance or stack.enter_context(_instance_name(settings, group)).name
-            transport = open_transport(_member(settings, group, instance))
-        daemon = _assemble(bundle, settings, limits, loop, transport, metrics)
+            transport = open_transport(member_settings(settings, group, instance))
+        model = Model(bundle, settings, limits, metrics)
+        daemon = model.daemon(transport, settings, loop)
         if settings.http is not None:
             server = ObserveServer(
                 settings.http,
@@ -87,6 +80,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
                 ready=lambda: daemon.unready,
                 report=report,
+                promote=None if promotion is None else promotion.ask,
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
@@ -104,8 +98,16 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
+        if promotion is not None:
+            stack.enter_context(promotion.watched())
         sys.setswitchinterval(SWITCH_S)
-        daemon.run(stop)
+        daemon.run(over)
+        if promotion is not None and promotion.instance is not None and not stop.is_set():
+            member = settings.promoted
+            transport = open_transport(member_settings(member, group, promotion.instance))
+            daemon = model.daemon(transport, member, _loop(member), daemon.standing)
+            promotion.joining()
+            daemon.run(stop)
         log.info("stopped")
         return None if report is None else report()
 
@@ -116,82 +118,6 @@ SWITCH_S = 0.0005
 
 def _instance_name(settings: RunSettings, group: str) -> InstanceName:
     return InstanceName(Path(settings.state_dir) if settings.state_dir else default_state_dir(), group)
-
-
-def _assemble(
-    bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
-) -> Daemon:
-    engine = open_cpu_engine(
-        bundle,
-        tuned=True,
-        threads=settings.threads,
-        folder=None if settings.arena_dir is None else Path(settings.arena_dir),
-    )
-    log.info(
-        "model calls",
-        extra={
-            "streams": engine.tuning.streams,
-            "threads": engine.tuning.threads,
-            "rows_per_second": round(max(engine.tuning.rates.values())),
-        },
-    )
-    check_golden(bundle, engine.step)
-    manifest = bundle.manifest
-    decoder = make_decoder(settings.codec, manifest)
-    encoder = make_encoder(settings.encoder, manifest)
-    fingerprint = state_fingerprint(manifest, settings.replay_settings)
-    timed = TimedEngine(engine, metrics)
-    limits = engine.tuning.bound(limits)
-    processing = ProcessorSettings(
-        topic=settings.input,
-        model=f"{manifest.name}@{fingerprint.hex()}",
-        headers=settings.header_mode,
-        null_key=settings.null_key,
-        idle_reset_ms=settings.idle_reset_ms,
-        max_output_bytes=_max_output_bytes(settings),
-        limits=limits,
-        threads=engine.tuning.threads,
-        evicts=settings.max_streams is not None,
-    )
-    if settings.mode == "generate":
-        generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
-        processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
-    else:
-        others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
-        sound = make_sound(manifest, settings.input_rate, settings.emit, settings.encoder)
-        processor = Processor(timed, decoder, encoder, processing, others, sound)
-    passing = fail_points()
-    checkpoint = Checkpoint(
-        processor, transport, fingerprint, settings.snapshots, processor.state_bytes, passing, settings.delivery
-    )
-    recovery = Recovery(processor, transport, fingerprint, settings.recovery, processor.state_bytes)
-    return Daemon(transport, processor, checkpoint, recovery, loop, metrics, passing)
-
-
-def _member(settings: RunSettings, group: str, instance: str) -> MemberSettings:
-    return MemberSettings(
-        broker=settings.broker,
-        group=group,
-        input=settings.input,
-        output=settings.output,
-        instance=instance,
-        dead_letter=settings.dead_letter,
-        create_topics=settings.create_topics,
-        client=settings.client,
-        startup_timeout_s=settings.startup_timeout_s,
-        properties=settings.kafka,
-        replays=settings.replays,
-        follows_growth=settings.on_moved_offsets == "reset",
-        delivery=settings.delivery,
-    )
-
-
-def _max_output_bytes(settings: RunSettings) -> int | None:
-    """What a Kafka client takes as one record, less room for its frame and headers; the embedded broker takes any."""
-    if settings.broker.startswith("sqlite:"):
-        return None
-    given = [settings.kafka.get(name) for name in ("message.max.bytes", "max.request.size")]
-    return next((size for size in given if isinstance(size, int)), RECORD_BYTES) - FRAME_BYTES
 
 
 def _limits(settings: RunSettings) -> Limits:
@@ -226,17 +152,17 @@ def _loop(settings: RunSettings) -> LoopSettings:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; the handlers there before are put back afterwards."""
-    stop = threading.Event()
+def _stopped_by_signals(*stops: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set these events; the handlers there before are put back afterwards."""
 
     def on_signal(number: int, _frame: object) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stop.set()
+        for stop in stops:
+            stop.set()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

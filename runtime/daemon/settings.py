@@ -111,7 +111,14 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def header_mode(self) -> HeaderMode:
         """Which headers outputs have: where models may follow one another, at least which one made it."""
-        return self.headers or ("none" if self.on_new_model in (None, "fail") else "model")
+        alone = self.shadow is None and self.on_new_model in (None, "fail")
+        return self.headers or ("none" if alone else "model")
+
+    @property
+    def promoted(self) -> RunSettings:
+        """Those of the member that a shadow becomes; what it did about another model, it goes on to do."""
+        on_new_model = self.on_new_model or SHADOW_WARMUP
+        return msgspec.structs.replace(self, shadow=None, group=self.shadow, on_new_model=on_new_model)
 
     @property
     def replay_settings(self) -> dict[str, str]:

@@ -1,10 +1,16 @@
-"""``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, for Prometheus and for an orchestrator's probes."""
+"""``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, for Prometheus and for an orchestrator's probes.
+
+Anyone who reaches the port may read. ``POST /promote`` changes what runs, so it is this machine's alone: from a
+loopback address, to one by name or number, and neither sent by a web page nor passed on by a proxy.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
 from collections.abc import Callable, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from edge_rnn.contract.errors import UsageError
@@ -12,6 +18,12 @@ from runtime.observe.metrics import Metrics
 
 Check = Callable[[], str | None]
 """Says what is wrong, or ``None`` when all is well."""
+
+PASSED_ON = ("Origin", "Forwarded", "X-Forwarded-For", "Via")
+"""Headers of a request that a page in a browser made, or that came through a proxy."""
+
+ANSWER_S = 2.0
+"""How long an end waits for an answer that is being written."""
 
 
 class ObserveServer:
@@ -24,10 +36,12 @@ class ObserveServer:
         healthy: Check,
         ready: Check,
         report: Callable[[], Mapping[str, object]] | None = None,
+        promote: Callable[[], tuple[int, Mapping[str, object]]] | None = None,
     ) -> None:
         """``address`` is ``HOST:PORT`` or ``:PORT`` (all interfaces); port 0 takes a free one. Raises `UsageError`.
 
-        ``report`` is what ``/shadow`` gives, as JSON, where there is a shadow.
+        ``report`` is what ``/shadow`` gives, as JSON, where there is a shadow; ``promote`` does what ``POST
+        /promote`` asks for, one at a time, and says the status and what to answer.
         """
         host, _, port = address.rpartition(":")
         routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
@@ -38,11 +52,24 @@ class ObserveServer:
         if report is not None:
             routes["/shadow"] = lambda: (200, "application/json", json.dumps(report()).encode() + b"\n")
         known = ", ".join(routes).encode()
+        posting = self._posting = threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 route = routes.get(self.path.partition("?")[0])
-                status, kind, body = route() if route else (404, "text/plain", b"known are " + known + b"\n")
+                self._answer(*(route() if route else (404, "text/plain", b"known are " + known + b"\n")))
+
+            def do_POST(self) -> None:
+                with posting:
+                    if promote is None or self.path != "/promote":
+                        self._answer(404, "text/plain", b"known is /promote, of a shadow\n")
+                    elif problem := _foreign(self.client_address[0], self.headers):
+                        self._answer(403, "text/plain", problem.encode() + b"\n")
+                    else:
+                        status, said = promote()
+                        self._answer(status, "application/json", json.dumps(said).encode() + b"\n")
+
+            def _answer(self, status: int, kind: str, body: bytes) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -64,10 +91,33 @@ class ObserveServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving and free the port."""
+        """Stop serving and free the port; an answer to a ``POST`` is written first."""
+        if self._posting.acquire(timeout=ANSWER_S):
+            self._posting.release()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _foreign(client: str, headers: Message) -> str | None:
+    """Why a request is not this machine's own; ``None``: it is."""
+    if not _loopback(client):
+        return f"asked from {client}, expected a loopback address"
+    host = headers.get("Host", "")
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name != "localhost" and not _loopback(name.strip("[]")):
+        return f"asked of host {host!r}, expected localhost or a loopback address"
+    passed_on = [header for header in PASSED_ON if header in headers]
+    return f"the request has a header {passed_on[0]}: it is not this machine's own" if passed_on else None
+
+
+def _loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _verdict(problem: str | None) -> tuple[int, str, bytes]:

@@ -53,6 +53,16 @@ def open_observer(settings: MemberSettings) -> Observer:
     return observer
 
 
+def group_holder(url: str, group: str) -> str | None:
+    """The process that runs a group of an embedded store; ``None``: nobody does, or the store is a Kafka."""
+    if not url.startswith("sqlite:"):
+        return None
+    from runtime.transports.sqlite import store_path
+    from runtime.transports.sqlite_lock import GroupLock
+
+    return GroupLock.holder(store_path(url), group)
+
+
 def open_broker(
     url: str,
     client: Client = "kafka-python",

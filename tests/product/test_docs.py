@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+DEPLOY = [
+    f"deploy {name}" for name in ("build", "push", "up", "status", "pending", "rollback", "logs", "audit", "exec")
+]
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- docs: (run|kafka) -->\n```(?:sh|(python))\n(.*?)```", re.DOTALL)
 """A block to run, of the shell's or Python's; ``kafka``: on a real broker in place of localhost:9092."""
@@ -61,7 +64,7 @@ def test_every_flag_named_in_the_docs_is_one_of_the_command():
     known = ""
     names = ["run", "export", "import", "train", "generate", "replay", "produce", "verify", "inspect", "bench"]
     names += ["doctor", "demo"]
-    for name in [*names, "state list", "state show", "state drop"]:
+    for name in [*names, "state list", "state show", "state drop", *DEPLOY]:
         help_ = [sys.executable, "-m", "edge_rnn.cli", *name.split(), "--help"]
         known += subprocess.run(
             help_, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}

@@ -1,0 +1,74 @@
+"""Asks the daemon's HTTP port from within its container: ``python3 -m deploy.device.http GET 9464 /readyz``.
+
+Prints the status on a line, then the body. Exit status 0 where the daemon answers 200 to 299; it
+is what the container's health check runs, so it imports little. With ``--once-closed PORT`` it prints
+``waiting``, and asks as soon as nothing listens there any more: a daemon closes its port when all is
+committed and its clients are closed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+import time
+
+CLOSED_S = 45.0
+"""How long a port may stay open: as long as a daemon may take to stop."""
+
+LOOK_S = 0.005
+
+
+def main(arguments: list[str]) -> int:
+    """Send one request to the loopback interface and print what comes back."""
+    words = arguments[:3]
+    closing = arguments[4] if len(arguments) == 5 and arguments[3] == "--once-closed" else ""
+    if len(words) != 3 or words[0] not in ("GET", "POST") or not all(map(str.isdigit, [words[1], *closing.split()])):
+        return _usage()
+    if len(arguments) != 3 and not closing:
+        return _usage()
+    if closing:
+        sys.stdout.write("waiting\n")
+        sys.stdout.flush()
+        if not closed(int(closing), CLOSED_S):
+            sys.stderr.write(f"port {closing} is still open after {CLOSED_S:g} s\n")
+            return 1
+    method, port, path = words
+    timeout_s = 60.0 if method == "POST" else 10.0
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=timeout_s)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        sys.stderr.write(f"no answer on port {port}: {error}\n")
+        return 1
+    finally:
+        connection.close()
+    sys.stdout.write(f"{answer.status}\n")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body)
+    return 0 if 200 <= answer.status < 300 else 1
+
+
+def closed(port: int, within_s: float) -> bool:
+    """Wait until a connection to a port of the loopback interface is refused; whether it was in time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # neither open nor closed: asked again
+            pass
+        time.sleep(LOOK_S)
+    return False
+
+
+def _usage() -> int:
+    sys.stderr.write("usage: python3 -m deploy.device.http GET|POST PORT PATH [--once-closed PORT]\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Images of the daemon: plan, Containerfile, build, list of parts."""

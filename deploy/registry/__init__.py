@@ -1,0 +1,1 @@
+"""Bundles as OCI artifacts, without any tool but Python."""

@@ -1,0 +1,1 @@
+"""What is shipped, named by digests, and its signature."""

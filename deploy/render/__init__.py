@@ -1,0 +1,1 @@
+"""The daemon for other orchestrators, and what watches it."""

@@ -1,0 +1,28 @@
+"""``edge-rnn deploy unlock``: the lock of somebody who died."""
+
+from __future__ import annotations
+
+import sys
+
+from edge_rnn.cli.deploy.common import INVENTORY, FleetFile, To, open_site
+
+
+def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
+    """Take devices from an operator whose deploy died; says whose it was. The audit keeps it.
+
+    Example: edge-rnn deploy unlock --fleet fleet.toml --to north-1
+    """
+    from deploy.remote.change import break_lock
+    from deploy.remote.executor import checked
+    from deploy.rollout.fleetwide import everywhere
+
+    with open_site(fleet, to, quiet=True) as (site, devices), site.journal.held():
+        for answer in everywhere(
+            devices,
+            site.fleet.rollout.parallel,
+            lambda device: checked(site.executor, device, break_lock(site.change(device))).text.strip(),
+        ):
+            if answer.error is not None:
+                print(f"edge-rnn: {answer.error}", file=sys.stderr)
+            else:
+                print(f"{answer.device.name}: {answer.value or 'was not locked'}")

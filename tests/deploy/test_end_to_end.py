@@ -1,0 +1,117 @@
+"""From a bundle to devices and back: three of them, eight in make fleet; what is bad is never promoted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.processes import wait_for
+from tests.deploy.containers import Registry
+from tests.deploy.machines import Machine
+from tests.deploy.town import Feed, Town, served
+
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(580)]
+COUNT = int(os.environ.get("EDGE_RNN_TOWN_DEVICES", "3"))
+
+
+@pytest.fixture(scope="module")
+def town(
+    containers: None, registry: Registry, kafka_broker: str, disk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Town]:
+    machines: list[Machine] = []
+    try:
+        for number in range(COUNT):
+            machines.append(Machine(f"t{number}", disk))
+        yield Town(tmp_path_factory.mktemp("town"), machines, registry, kafka_broker)
+    finally:
+        for machine in machines:
+            machine.close()
+
+
+def test_good_models_are_promoted_and_bad_ones_are_not_and_nothing_is_lost_or_doubled(town):
+    first = town.release("first")
+    town.deploy("up", first)
+    rows = town.rows()
+    assert {row["state"] for row in rows.values()} == {"ok"}, rows
+    with Feed(town.broker, [f"in-{machine.name}" for machine in town.machines]) as feed:
+        for name, reason in (
+            ("disagrees", "of outputs are within"),
+            ("infinite", "the new model refuses"),
+            ("slow", "a step takes"),
+        ):
+            said = town.deploy("up", town.release(name), status=1)
+            assert reason in said
+            assert served(town.rows()) == served(rows), "a model that failed in the shadow was promoted"
+
+        # a release that was altered after it was signed reaches no device
+        altered = Path(first) / "release.json"
+        good = altered.read_bytes()
+        altered.write_bytes(good.replace(b"0.1.0", b"0.1.1"))
+        assert "altered or is signed by another key" in town.deploy("up", first, status=1)
+        altered.write_bytes(good)
+
+        said = town.deploy("up", town.release("second"))
+        assert said.count(": promoting") == COUNT
+        after = town.rows()
+        assert {row["state"] for row in after.values()} == {"ok"}
+        assert not {row["release"] for row in after.values()} & {row["release"] for row in rows.values()}
+
+        town.deploy("rollback")
+        assert served(town.rows()) == served(rows)
+        assert "nothing to roll back to" in town.deploy("rollback", status=2)
+    town.answered(feed)
+
+    entries = town.audited()
+    done = [(entry["device"], entry["what"]) for entry in entries if entry.get("outcome", "done") == "done"]
+    for machine in town.machines:
+        assert done.count((machine.name, "promote")) == 1
+        assert done.count((machine.name, "roll back")) == 1
+    (canary,) = {entry["device"] for entry in entries if entry["what"] == "stop shadow"}
+    assert done.count((canary, "start shadow")) == 4
+    promoted = {entry["release"] for entry in entries if entry["what"] == "promote"}
+    assert promoted == {row["release"] for row in after.values()}
+
+
+def test_secret_is_in_no_log_no_audit_no_process_list_and_no_image(town):
+    assert "hunter2" not in town.deploy("audit", "--json") + town.deploy("logs", "-n", "500")
+    for machine in town.machines:
+        assert "hunter2" not in machine.inside("ps", "-eo", "args", "ww")
+        assert "hunter2" not in machine.inside("sh", "-c", "podman inspect $(podman ps -aq)")
+        assert "hunter2" in machine.inside("sh", "-c", "cat /var/lib/edge-rnn/activity/slots/*/config.toml")
+
+
+def test_device_refuses_a_slot_that_was_altered_on_its_disk(town):
+    machine = town.machines[0]
+    base = "/var/lib/edge-rnn/activity"
+    slot = machine.inside("readlink", f"{base}/active").strip()[-1]
+    unit = f"edge-rnn-activity-{slot}.service"
+    machine.inside("sed", "-i", "s/activity/activitx/", f"{base}/slots/{slot}/release.json")
+    machine.inside("systemctl", "restart", unit, check=False)
+    assert "refused: release.json was altered" in machine.inside("journalctl", "--no-pager", "-u", unit)
+    assert machine.inside("podman", "ps", "-q").strip() == ""
+    machine.inside("sed", "-i", "s/activitx/activity/", f"{base}/slots/{slot}/release.json")
+    machine.inside("systemctl", "restart", unit)
+    wait_for(lambda: town.rows()["t0"]["state"] == "ok", "the daemon serves again", every_s=0.5)
+
+
+def test_device_serves_again_by_itself_after_a_power_cut(town):
+    machine = town.machines[1]
+    machine.cut_power()
+    machine.power_on()
+    wait_for(lambda: town.rows()["t1"]["state"] == "ok", "the daemon serves again", every_s=0.5)
+
+
+def test_exec_prune_and_unlock_do_what_they_say(town):
+    said = town.deploy("exec", "python3", "-c", "print('in ' + 'here')", to="t0")
+    assert "t0: in here" in said
+    bundles = "/var/lib/edge-rnn/activity/bundles"
+    before = town.machines[0].inside("ls", bundles).split()
+    town.machines[0].inside("sh", "-c", 'printf \'x\\n{"who": "eve"}\\n\' >/var/lib/edge-rnn/activity/lock')
+    assert "locked by" in town.deploy("prune", to="t0")
+    assert "eve" in town.deploy("unlock", to="t0")
+    town.deploy("prune", to="t0")
+    assert len(town.machines[0].inside("ls", bundles).split()) < len(before)
+    assert town.rows()["t0"]["state"] == "ok"

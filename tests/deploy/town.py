@@ -1,0 +1,176 @@
+"""A few devices with all they need, and the commands that a person types: real registry, sshd, systemd, podman, Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from runtime.core.batch import Outgoing
+from runtime.transports.connect import open_broker
+from runtime.transports.protocol import Broker
+from tests.daemon.processes import wait_for
+from tests.deploy.containers import BASE, Registry
+from tests.deploy.machines import Machine
+from tests.deploy.spoilt import MAKE, SPIKE
+
+
+class Feed:
+    """Writes a record a stream and device again and again, until it is stopped; and knows what it wrote."""
+
+    def __init__(self, broker: str, topics: list[str]) -> None:
+        self._broker = open_broker(broker)
+        self._topics = topics
+        self.sent: dict[str, list[tuple[str, int]]] = {topic: [] for topic in topics}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        draw, clock = np.random.default_rng(0), int(time.time() * 1000)
+        for number in range(10**9):
+            if self._stop.wait(0.02):
+                return
+            for topic in self._topics:
+                keys = [f"s{stream}" for stream in range(4)]
+                rows = draw.normal(size=(4, 3)).round(3)
+                if number % 20 == 7:
+                    rows[0, 2] = SPIKE
+                values = [json.dumps(row.tolist()).encode() for row in rows]
+                times = np.full(4, clock + number, np.int64)
+                self._broker.write(
+                    topic, Outgoing(np.zeros(4, np.int32), times, [key.encode() for key in keys], values)
+                )
+                self.sent[topic] += [(key, clock + number) for key in keys]
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._broker.close()
+
+
+class Town:
+    """Machines, their inventory, and the command."""
+
+    def __init__(
+        self, folder: Path, machines: list[Machine], registry: Registry, broker: str, strategy: str = "promote"
+    ) -> None:
+        self.folder, self.machines, self.registry, self.broker = folder, machines, registry, broker
+        self._runtime: Path | None = None
+        subprocess.run(
+            ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "key"], check=True
+        )
+        subprocess.run(["openssl", "ec", "-in", folder / "key", "-pubout", "-out", folder / "key.pub"], check=True)
+        (folder / "bundles").mkdir()
+        (folder / "password").write_text("hunter2-in-a-file\n")
+        tables = "".join(
+            machine.table.replace(
+                "[device.ssh]",
+                f'input = "in-{machine.name}"\noutput = "out-{machine.name}"\nmetrics-port = {9500 + 2 * number}\n'
+                f'pull = "{"ssh" if number == 1 else "registry"}"\n[device.ssh]',
+            )
+            for number, machine in enumerate(machines)
+        )
+        # each machine shares this host's network, so that each has ports of its own
+        (folder / "fleet.toml").write_text(
+            f"""
+[app]
+name = "activity"
+repository = "{registry.repository}"
+insecure-registry = true
+key = "key.pub"
+memory = "256m"
+[app.run]
+broker = "{broker}"
+create-topics = true
+on-new-model = "reset"
+[app.run.kafka]
+"session.timeout.ms" = 6000
+[app.secrets]
+"kafka.sasl.password" = {{ file = "password" }}
+[rollout]
+strategy = "{strategy}"
+canary = "1"
+min-free = "1MB"
+[gates]
+min-records = 400
+within = "60s"
+ready = "60s"
+bake = "2s"
+step-ratio = 5
+{tables}"""
+        )
+
+    def deploy(self, *words: str, status: int = 0, to: str | None = None) -> str:
+        chosen = [] if to is None else ["--to", to]
+        fleet = ["--fleet", str(self.folder / "fleet.toml"), *chosen] if words[0] not in ("build", "push") else []
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_rnn.cli", "deploy", *words[:1], *fleet, *words[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
+            env={**os.environ, "XDG_STATE_HOME": str(self.folder / "state")},
+        )
+        said = done.stderr if "--json" in words else f"{done.stderr}{done.stdout}"
+        print(f"$ edge-rnn deploy {' '.join(words)}\n{said}", flush=True)
+        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def release(self, name: str) -> str:
+        """Build, push and sign a model of `spoilt`; the first brings the runtime, which the others are for."""
+        out, bundle = self.folder / f"out-{name}", MAKE[name](self.folder / "bundles" / name)
+        made = [str(bundle.path), "-o", str(out)]
+        if self._runtime is None:
+            made += ["--base", f"{BASE}:amd64", "--app", "activity", "--engine", "podman", "--without-bundle"]
+        else:
+            made += ["--runtime", str(self._runtime)]
+        self._runtime = self._runtime or out
+        self.deploy("build", *made)
+        to = ["--to", self.registry.repository, "--insecure", "--engine", "podman"]
+        self.deploy("push", str(out), *to, "--sign", str(self.folder / "key"))
+        return str(out)
+
+    def rows(self) -> dict[str, dict]:
+        text = self.deploy("status", "--json")
+        return {row["device"]: row for row in json.loads(text[text.index("[") : text.rindex("]") + 1])}
+
+    def audited(self) -> list[dict]:
+        text = self.deploy("audit", "--json")
+        return list(json.loads(text[text.index("[") : text.rindex("]") + 1]))
+
+    def answered(self, feed: Feed) -> None:
+        """Every record that was sent has exactly one output, in the order of its stream."""
+        reader = open_broker(self.broker)
+        try:
+            for machine in self.machines:
+                self._all_answered(reader, machine.name, sorted(feed.sent[f"in-{machine.name}"]))
+        finally:
+            reader.close()
+
+    def _all_answered(self, reader: Broker, name: str, sent: list[tuple[str, int]]) -> None:
+        def outputs() -> list[tuple[str, int]]:
+            batch = reader.read(f"out-{name}")
+            return [((key or b"").decode(), int(at)) for key, at in zip(batch.keys, batch.timestamps, strict=True)]
+
+        wait_for(lambda: len(outputs()) >= len(sent), lambda: f"{len(sent)} outputs of {name}: {len(outputs())}")
+        found = outputs()
+        assert sorted(found) == sent, f"{name}: {len(found)} outputs of {len(sent)} records"
+        for stream in range(4):
+            times = [at for key, at in found if key == f"s{stream}"]
+            assert times == sorted(times)
+        print(f"{name}: {len(sent)} records, each with one output, in order", flush=True)
+
+
+def served(rows: dict[str, dict]) -> dict[str, tuple[str, str]]:
+    """State and release of every device."""
+    return {name: (row["state"], row["release"]) for name, row in rows.items()}
