@@ -11,8 +11,8 @@ from edge_rnn.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_rnn.contract.bundle import Bundle
+    from edge_rnn.contract.tensorrt import Library
     from exporters.tensorrt.ahead import Engine
-    from exporters.tensorrt.library import Library
 
 TARGETS = ("onnx", "tensorrt")
 
@@ -42,7 +42,7 @@ def ahead_of(target: str, gpu: str | None, cache_dir: Path | None, precision: st
         return None
     if precision != "fp32":
         raise UsageError(f"--target tensorrt builds engines in fp32 so far, --precision is {precision!r}; leave it out")
-    from exporters.tensorrt.library import find_library
+    from edge_rnn.contract.tensorrt import find_library
 
     library = find_library()
     return Ahead(library, library.check_gpu(gpu), engines_folder() if cache_dir is None else cache_dir)

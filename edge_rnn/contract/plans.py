@@ -1,6 +1,6 @@
 """Built engines in a cache folder: a file is used only if it is whole and was built for exactly what is asked for.
 
-A file is a line of JSON (`_Head`: the key, the plan's digest, what the builder told of it), then the plan.
+What is built and what is looked for agree by `plan_key` and `chunk_sizes`. A file is a line of JSON (`_Head`: the key, the plan's digest, what the builder told of it), then the plan.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from pathlib import Path
 
 import msgspec
 
-from edge_rnn.contract.errors import EngineError
+from edge_rnn.contract.bundle import GOLDEN
+from edge_rnn.contract.errors import EngineError, UsageError
+from edge_rnn.contract.signature import Manifest
 
 FORM = 1
 """Version of how step graphs are decomposed and built; engines of another one are built anew."""
+
+LARGEST = 32
+"""Steps of the largest chunk that has an engine; longer calls take several."""
+
+BATCHES = (1, 64, 4096)
+"""Streams a call: the fewest, what an engine is tuned for, the most."""
 
 
 class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +48,36 @@ class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Hex, 32 characters: the name of the engine's file."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:32]
+
+
+def plan_key(manifest: Manifest, builder: str, version: str, gpu: str, chunk: int) -> PlanKey:
+    """What decides whether an engine may be used for a bundle."""
+    weights = ({name: digest for name, digest in manifest.files.items() if name != GOLDEN}, manifest.constants)
+    return PlanKey(
+        weights=hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest(),
+        gpu=gpu,
+        builder=builder,
+        version=version,
+        precision=manifest.precision,
+        chunk=chunk,
+        batches=(1, 1, 1) if manifest.batch_limit == 1 else BATCHES,
+    )
+
+
+def chunk_sizes(manifest: Manifest, largest: int = LARGEST) -> list[int]:
+    """The chunks 1, 2, 4, ... ``largest`` that have an engine each; one step, where the graph takes one a call.
+
+    Raises `UsageError`.
+    """
+    if largest < 1 or largest & (largest - 1):
+        raise UsageError(f"--largest-chunk is {largest}, expected 1, 2, 4 or another power of two")
+    return [1 << bit for bit in range(largest.bit_length())] if manifest.has_time else [1]
+
+
+def binary_chunks(steps: int, largest: int) -> list[int]:
+    """Sizes that together make ``steps``: each power of two below ``largest`` at most once, then ``largest`` alone."""
+    rest, whole = steps % largest, steps // largest
+    return [1 << bit for bit in range(rest.bit_length()) if rest >> bit & 1] + [largest] * whole
 
 
 class _Head(msgspec.Struct, frozen=True):

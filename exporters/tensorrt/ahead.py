@@ -9,22 +9,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
-from edge_rnn.contract.bundle import GOLDEN, Bundle
-from edge_rnn.contract.errors import UsageError
-from edge_rnn.contract.plans import Plan, PlanCache, PlanKey
+from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.plans import LARGEST, Plan, PlanCache, PlanKey, chunk_sizes, plan_key
+from edge_rnn.contract.tensorrt import Library
 from exporters.decompose.chunk import decompose_bundle
 from exporters.decompose.proof import prove_chunks
-from exporters.tensorrt.build import BATCHES, build_engine
+from exporters.tensorrt.build import build_engine
 from exporters.tensorrt.inspection import Inspection, check_inspection
-from exporters.tensorrt.library import Library
-
-LARGEST = 32
-"""Steps of the largest chunk."""
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -46,15 +41,12 @@ def build_engines(
     the graph cannot be decomposed, is not proved, or does not build.
     """
     gpu = library.check_gpu(gpu)
-    if largest < 1 or largest & (largest - 1):
-        raise UsageError(f"--largest-chunk is {largest}, expected 1, 2, 4 or another power of two")
-    sizes = [1 << bit for bit in range(largest.bit_length())] if bundle.manifest.has_time else [1]
-    graphs = [decompose_bundle(bundle, size) for size in sizes]
+    graphs = [decompose_bundle(bundle, size) for size in chunk_sizes(bundle.manifest, largest)]
     prove_chunks(bundle, graphs)
     cache, engines = PlanCache(cache_dir), []
     timings = cache_dir / f"{library.name}-{library.version}-{gpu}.timings"
     for graph in graphs:
-        key = key_of(bundle, library, gpu, graph.chunk)
+        key = plan_key(bundle.manifest, library.name, library.version, gpu, graph.chunk)
         found = cache.read(key)
         if found is None:
             made = build_engine(library, graph, gpu, batches=key.batches, timings=timings)
@@ -65,18 +57,3 @@ def build_engines(
             check_inspection(inspection, graph.manifest)
         engines.append(Engine(key, str(cache.path(key)), len(plan.plan), found is None, inspection))
     return engines
-
-
-def key_of(bundle: Bundle, library: Library, gpu: str, chunk: int) -> PlanKey:
-    """What decides whether an engine may be used for this bundle."""
-    manifest = bundle.manifest
-    weights = ({name: digest for name, digest in manifest.files.items() if name != GOLDEN}, manifest.constants)
-    return PlanKey(
-        weights=hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest(),
-        gpu=gpu,
-        builder=library.name,
-        version=library.version,
-        precision=manifest.precision,
-        chunk=chunk,
-        batches=(1, 1, 1) if manifest.batch_limit == 1 else BATCHES,
-    )

@@ -1,9 +1,9 @@
-"""A step graph in ONNX Runtime whose inputs and outputs stay where they are, by IO binding."""
+"""A step graph over arrays that stay where they are: its tensors are bound by address, by ONNX Runtime or TensorRT."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,31 +11,44 @@ from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.signature import Dim, Manifest, TensorSpec
 
 
+class Runner(Protocol):
+    """A graph as its library runs it: contiguous arrays in by name, and room for all results. Raises any exception."""
+
+    def __call__(self, feed: Mapping[str, Any], results: Mapping[str, Any], /) -> None: ...
+
+
+class BoundSession:
+    """ONNX Runtime with IO binding on ``device``: ``cuda`` with CuPy's arrays, ``cpu`` with NumPy's. See `Runner`."""
+
+    def __init__(self, session: Any, device: str, settle: Callable[[], object] = lambda: None) -> None:
+        """``settle`` waits until what the array module has begun is done: the session has a queue of its own."""
+        self._session = session
+        self._device = device
+        self._settle = settle
+
+    def __call__(self, feed: Mapping[str, Any], results: Mapping[str, Any], /) -> None:
+        """Run, and wait for the end."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():
+            binding.bind_input(name, self._device, 0, value.dtype.type, value.shape, address(value))
+        for name, value in results.items():
+            binding.bind_output(name, self._device, 0, value.dtype.type, value.shape, address(value))
+        self._settle()
+        self._session.run_with_iobinding(binding)
+
+
 class BoundStep:
-    """A session over arrays of ``xp`` on ``device`` (``cuda`` with CuPy, ``cpu`` with NumPy); see `DeviceStep`."""
+    """A graph over arrays of ``xp``, in the canonical layout; see `DeviceStep`."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        session: Any,
-        xp: Any,
-        device: str,
-        constants: Mapping[str, np.ndarray],
-        settle: Callable[[], object] = lambda: None,
-    ) -> None:
-        """``constants``: the values of the manifest's constant inputs; ``settle`` waits until what ``xp`` has begun is done.
-
-        Raises `EngineError` where streams take turns.
-        """
+    def __init__(self, manifest: Manifest, run: Runner, xp: Any, constants: Mapping[str, np.ndarray]) -> None:
+        """``constants``: the values of the manifest's constant inputs. Raises `EngineError` where streams take turns."""
         if manifest.batch_limit is not None:
             raise EngineError(
                 f"the step graph of {manifest.name!r} takes one stream a call, which does not pay on a device; run it on the CPU"
             )
         self.manifest = manifest
-        self._session = session
+        self._runner = run
         self._xp = xp
-        self._device = device
-        self._settle = settle
         self._constants = {
             spec.name: (xp.asarray(constants[spec.name], spec.dtype), spec.batch_axis) for spec in manifest.constants
         }
@@ -60,14 +73,8 @@ class BoundStep:
 
     def _run(self, feed: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         try:
-            binding = self._session.io_binding()
-            for name, value in feed.items():
-                binding.bind_input(name, self._device, 0, value.dtype.type, value.shape, _address(value))
-            for name, value in results.items():
-                binding.bind_output(name, self._device, 0, value.dtype.type, value.shape, _address(value))
-            self._settle()  # the session has a queue of its own, and waits for its end itself
-            self._session.run_with_iobinding(binding)
-        except Exception as error:  # onnxruntime raises its own classes, which share no base
+            self._runner(feed, results)
+        except Exception as error:  # each library raises classes of its own, which share no base
             shapes = {name: value.shape for name, value in feed.items()}
             told = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
             raise EngineError(f"the step graph of {self.manifest.name!r} failed on {shapes}: {told}") from error
@@ -91,6 +98,6 @@ class BoundStep:
         return self._xp.moveaxis(value, (spec.time_axis, spec.batch_axis), (0, 1))
 
 
-def _address(value: Any) -> int:
+def address(value: Any) -> int:
     """Where an array's data lies: CuPy's and NumPy's say it in two ways."""
     return int(value.data.ptr) if hasattr(value.data, "ptr") else int(value.ctypes.data)

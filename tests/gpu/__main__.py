@@ -23,7 +23,8 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.contract.stepgraph import first_states
-from runtime.engines.cuda import ThroughHost, import_cupy, open_cuda_engine
+from runtime.engines.cuda import open_cuda_engine
+from runtime.engines.cupy_device import ThroughHost, import_cupy
 from tests.models_for_tests import make_bundle
 
 BATCHES = (1, 64, 256, 1024, 4096)

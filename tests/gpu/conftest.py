@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_rnn.contract.errors import EdgeRnnError
-from runtime.engines.cuda import import_cupy
+from runtime.engines.cupy_device import import_cupy
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,15 @@ import pytest
 from edge_rnn.cli.main import run
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, UsageError
-from edge_rnn.contract.plans import PlanCache
+from edge_rnn.contract.plans import PlanCache, PlanKey, plan_key
+from edge_rnn.contract.tensorrt import Library, find_library
 from edge_rnn.models import save
 from exporters.decompose.chunk import ChunkGraph, decompose_bundle
 from exporters.export import export_bundle
 from exporters.inputs import parse_input
 from exporters.source import Source
-from exporters.tensorrt.ahead import build_engines, key_of
+from exporters.tensorrt.ahead import build_engines
 from exporters.tensorrt.build import build_engine
-from exporters.tensorrt.library import Library, find_library
 from tests.exporters.models import CELLS, Case, source
 from tests.exporters.zoo.cases import EXPORTED, Kind
 
@@ -44,6 +44,10 @@ def library() -> Library:
 @pytest.fixture(scope="module")
 def lstm(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(source(Case("lstm", 2, "regression")), tmp_path_factory.mktemp("lstm") / "b")
+
+
+def key_of(bundle: Bundle, library: Library, gpu: str, chunk: int) -> PlanKey:
+    return plan_key(bundle.manifest, library.name, library.version, gpu, chunk)
 
 
 def inspect(library: Library, bundle: Bundle, chunk: int, gpu: str) -> None:

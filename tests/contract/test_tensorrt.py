@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from edge_rnn.cli.engines import ahead_of, engines_folder
+from edge_rnn.contract import tensorrt as library
 from edge_rnn.contract.errors import EngineError, MissingDependency, UsageError
 from edge_rnn.contract.signature import InputSpec, Manifest, OutputSpec, StateSpec
-from exporters.tensorrt import library
+from edge_rnn.contract.tensorrt import Library, find_library
 from exporters.tensorrt.inspection import Inspection, check_inspection, read_log, table
-from exporters.tensorrt.library import Library, find_library
 
 Capability = enum.Enum("Capability", ["NONE", "CURRENT", "SM75", "SM89", "SM120"])
 RTX = Library(SimpleNamespace(ComputeCapability=Capability), "tensorrt_rtx", "1.7")
