@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_rnn.contract.errors import UsageError
+from edge_rnn.contract.plans import engines_folder
 
 if TYPE_CHECKING:
     from edge_rnn.contract.bundle import Bundle
@@ -46,11 +46,6 @@ def ahead_of(target: str, gpu: str | None, cache_dir: Path | None, precision: st
 
     library = find_library()
     return Ahead(library, library.check_gpu(gpu), engines_folder() if cache_dir is None else cache_dir)
-
-
-def engines_folder() -> Path:
-    """Where engines are kept unless ``--cache-dir`` says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-rnn" / "engines"
 
 
 def show_engines(bundle: Bundle, engines: list[Engine]) -> None:

@@ -86,6 +86,12 @@ def command(
     ] = None,
     max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
+    device: Annotated[
+        Text, typer.Option(help="auto, cpu, cuda or tensorrt; auto: what is fastest here, as measured at start  [auto]")
+    ] = None,
+    cache_dir: Annotated[
+        Text, typer.Option(help="Where TensorRT's engines are kept  [~/.cache/edge-rnn/engines]")
+    ] = None,
     shadow: Annotated[
         Text,
         typer.Option(
@@ -117,6 +123,7 @@ def command(
     flags = {name: value for name, value in locals().items() if name not in ("bundle", "config", "from_")}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon takes over there is nothing to drain
 
+    from edge_rnn.cli.first_start import build_missing
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
@@ -132,6 +139,8 @@ def command(
             raise typer.Exit(status)
         return
     end_with_parent()
+    if settings.mode == "step":
+        build_missing(bundle, settings.device, settings.engines)
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

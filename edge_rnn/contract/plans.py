@@ -94,6 +94,11 @@ class Plan:
     told: bytes
 
 
+def engines_folder() -> Path:
+    """Where engines are kept unless ``--cache-dir`` says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-rnn" / "engines"
+
+
 class PlanCache:
     """A folder of engines."""
 

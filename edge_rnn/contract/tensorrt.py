@@ -54,14 +54,21 @@ class Library:
         )
 
 
-def find_library() -> Library:
-    """The first of `MODULES` that can be imported. Raises `MissingDependency`."""
+def installed_library() -> Library | None:
+    """The first of `MODULES` that can be imported."""
     for module, name in MODULES.items():
         try:
             found = importlib.import_module(module)
         except ImportError:
             continue
         return Library(found, name, str(found.__version__))
+    return None
+
+
+def find_library() -> Library:
+    """The same. Raises `MissingDependency` where there is none."""
+    if (found := installed_library()) is not None:
+        return found
     raise MissingDependency(
         "--target tensorrt needs TensorRT, which is not installed; to build without a GPU: pip install"
         " 'edge-rnn[rtx]' (tensorrt-rtx-cu13-libs and -bindings); on the device: pip install 'edge-rnn[tensorrt]'"

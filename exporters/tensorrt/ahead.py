@@ -33,7 +33,7 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 def build_engines(
-    bundle: Bundle, library: Library, gpu: str, cache_dir: Path, *, largest: int = LARGEST
+    bundle: Bundle, library: Library, gpu: str | None, cache_dir: Path, *, largest: int = LARGEST
 ) -> list[Engine]:
     """The engines of the chunks 1, 2, 4, ... ``largest`` (of one step, where the graph takes one a call).
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.fingerprint import state_fingerprint
-from edge_rnn.contract.verification import check_golden
 from runtime.checkpoint.checkpoint import Checkpoint
 from runtime.checkpoint.recovery import Recovery
 from runtime.codecs.registry import make_decoder, make_encoder
@@ -31,7 +30,7 @@ from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
-from runtime.engines.cpu import open_cpu_engine
+from runtime.engines.devices import open_engine
 from runtime.observe.http import ObserveServer
 from runtime.observe.metrics import Metrics
 from runtime.observe.timed_engine import TimedEngine
@@ -121,21 +120,24 @@ def _instance_name(settings: RunSettings, group: str) -> InstanceName:
 def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
-    engine = open_cpu_engine(
+    choice = open_engine(
         bundle,
-        tuned=True,
+        "cpu" if settings.mode == "generate" and settings.device == "auto" else settings.device,
         threads=settings.threads,
         folder=None if settings.arena_dir is None else Path(settings.arena_dir),
+        cache_dir=settings.engines,
     )
+    engine = choice.engine
+    metrics.chose(choice.name, choice.rates, choice.failed)
     log.info(
         "model calls",
         extra={
+            "engine": choice.name,
             "streams": engine.tuning.streams,
             "threads": engine.tuning.threads,
-            "rows_per_second": round(max(engine.tuning.rates.values())),
+            "rows_per_second": round(max([*engine.tuning.rates.values(), choice.rates.get(choice.name, 0.0)])),
         },
     )
-    check_golden(bundle, engine.step)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
     encoder = make_encoder(settings.encoder, manifest)

@@ -9,11 +9,13 @@ from typing import Any
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.ort import import_onnxruntime
+from edge_rnn.contract.plans import BATCHES
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cupy_device import ThroughHost, import_cupy, pinned, room_told, rows_that_fit
 from runtime.engines.device import DeviceEngine
+from runtime.engines.tuning import Tuning
 
 PROVIDER = "CUDAExecutionProvider"
 TOLERANCE = 1e-4
@@ -40,7 +42,7 @@ def open_cuda_engine(
         check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
         first = [bundle.initial_state(spec) for spec in manifest.states]
         rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
-        return DeviceEngine(manifest, step, first, cupy, rows, host=host)
+        return DeviceEngine(manifest, step, first, cupy, rows, host=host, tuning=Tuning(streams=BATCHES[-1]))
 
 
 def _session(bundle: Bundle) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
-from edge_rnn.contract.plans import PlanCache, chunk_sizes, plan_key
+from edge_rnn.contract.plans import BATCHES, PlanCache, chunk_sizes, plan_key
 from edge_rnn.contract.tensorrt import Library, find_library, present_gpu
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
@@ -15,6 +15,7 @@ from runtime.engines.cuda import TOLERANCE
 from runtime.engines.cupy_device import CudaGraphs, ThroughHost, import_cupy, pinned, room_told, rows_that_fit
 from runtime.engines.device import DeviceEngine
 from runtime.engines.planned import PlannedStep, PlanRunner
+from runtime.engines.tuning import Tuning
 
 
 def open_tensorrt_engine(
@@ -35,7 +36,16 @@ def open_tensorrt_engine(
         first = [bundle.initial_state(spec) for spec in manifest.states]
         rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
         engine = DeviceEngine(
-            manifest, step, first, cupy, rows, host=host, record=CudaGraphs(cupy, queue), queue=lambda: queue
+            manifest,
+            step,
+            first,
+            cupy,
+            rows,
+            host=host,
+            tuning=Tuning(streams=BATCHES[-1]),
+            record=CudaGraphs(cupy, queue),
+            queue=lambda: queue,
+            most=BATCHES[-1],
         )
         queue.synchronize()
     return engine

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_rnn.cli.engines import ahead_of, engines_folder
+from edge_rnn.cli.engines import ahead_of
 from edge_rnn.contract import tensorrt as library
 from edge_rnn.contract.errors import EngineError, MissingDependency, UsageError
+from edge_rnn.contract.plans import engines_folder
 from edge_rnn.contract.signature import InputSpec, Manifest, OutputSpec, StateSpec
 from edge_rnn.contract.tensorrt import Library, find_library
 from exporters.tensorrt.inspection import Inspection, check_inspection, read_log, table
