@@ -92,6 +92,9 @@ def command(
     cache_dir: Annotated[
         Text, typer.Option(help="Where TensorRT's engines are kept  [~/.cache/edge-rnn/engines]")
     ] = None,
+    engine_precision: Annotated[
+        Text, typer.Option(help="Of TensorRT's products: fp32, fp16, bf16 or int8  [fp32]")
+    ] = None,
     shadow: Annotated[
         Text,
         typer.Option(
@@ -140,7 +143,7 @@ def command(
         return
     end_with_parent()
     if settings.mode == "step":
-        build_missing(bundle, settings.device, settings.engines)
+        build_missing(bundle, settings.device, settings.engines, settings.engine_precision)
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

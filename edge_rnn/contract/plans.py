@@ -10,6 +10,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,12 @@ LARGEST = 32
 
 BATCHES = (1, 64, 4096)
 """Streams a call: the fewest, what an engine is tuned for, the most."""
+
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What products are made in; gates, states, inputs and outputs are fp32 in any case."""
+
+TOLERANCES: dict[EnginePrecision, float] = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "int8": 1e-1}
+"""How far an engine may be from the golden vectors, per unit of the largest value; see `edge_rnn.contract.gates`."""
 
 
 class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +57,9 @@ class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:32]
 
 
-def plan_key(manifest: Manifest, builder: str, version: str, gpu: str, chunk: int) -> PlanKey:
+def plan_key(
+    manifest: Manifest, builder: str, version: str, gpu: str, chunk: int, precision: EnginePrecision = "fp32"
+) -> PlanKey:
     """What decides whether an engine may be used for a bundle."""
     weights = ({name: digest for name, digest in manifest.files.items() if name != GOLDEN}, manifest.constants)
     return PlanKey(
@@ -58,7 +67,7 @@ def plan_key(manifest: Manifest, builder: str, version: str, gpu: str, chunk: in
         gpu=gpu,
         builder=builder,
         version=version,
-        precision=manifest.precision,
+        precision=precision,
         chunk=chunk,
         batches=(1, 1, 1) if manifest.batch_limit == 1 else BATCHES,
     )

@@ -30,7 +30,7 @@ def build_engine(
     batches: tuple[int, int, int] = BATCHES,
     timings: Path | None = None,
 ) -> Built:
-    """Build the engine of one chunk in fp32 proper: no TF32, and NaN stays NaN, as the runtime looks for it.
+    """Build the engine of one chunk in the types of its graph: no TF32, and NaN stays NaN, as the runtime looks for it.
 
     ``timings``: the file of the timing cache, which ``tensorrt`` fills; TensorRT for RTX measures on the device.
     Raises `EngineError` saying what the builder told.

@@ -31,6 +31,7 @@ from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
 from runtime.engines.devices import open_engine
+from runtime.observe.board import Board, BoardCollector
 from runtime.observe.http import ObserveServer
 from runtime.observe.metrics import Metrics
 from runtime.observe.timed_engine import TimedEngine
@@ -69,6 +70,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
         metrics = Metrics()
+        metrics.registry.register(BoardCollector(Board()))
         transport: Transport
         report: ShadowReport | None = None
         if settings.shadow is not None:
@@ -126,6 +128,7 @@ def _assemble(
         threads=settings.threads,
         folder=None if settings.arena_dir is None else Path(settings.arena_dir),
         cache_dir=settings.engines,
+        precision=settings.engine_precision,
     )
     engine = choice.engine
     metrics.chose(choice.name, choice.rates, choice.failed)

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import msgspec
 
 from edge_rnn.contract.errors import UsageError
-from edge_rnn.contract.plans import engines_folder
+from edge_rnn.contract.plans import EnginePrecision, engines_folder
 from edge_rnn.contract.units import parse_duration, parse_size
 from runtime.checkpoint.policy import NewModel, RecoveryPolicy, SnapshotPolicy
 from runtime.core.processor import HeaderMode
@@ -52,6 +52,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     device: Device = "auto"
     cache_dir: str | None = None
+    engine_precision: EnginePrecision = "fp32"
     workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"

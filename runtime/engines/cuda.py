@@ -9,7 +9,7 @@ from typing import Any
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.ort import import_onnxruntime
-from edge_rnn.contract.plans import BATCHES
+from edge_rnn.contract.plans import BATCHES, TOLERANCES
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
 from runtime.engines.bound import BoundSession, BoundStep
@@ -18,12 +18,10 @@ from runtime.engines.device import DeviceEngine
 from runtime.engines.tuning import Tuning
 
 PROVIDER = "CUDAExecutionProvider"
-TOLERANCE = 1e-4
-"""Of the golden vectors, which were recorded on a CPU: sums are made in another order here."""
 
 
 def open_cuda_engine(
-    bundle: Bundle, *, rows: int | None = None, tolerance: float = TOLERANCE, host: Rows = pinned
+    bundle: Bundle, *, rows: int | None = None, tolerance: float = TOLERANCES["fp32"], host: Rows = pinned
 ) -> DeviceEngine:
     """Open a bundle on the first GPU and repeat its golden vectors there: a provider that is listed may not run.
 

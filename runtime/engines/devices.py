@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.plans import EnginePrecision
 from edge_rnn.contract.tensorrt import installed_library, present_gpu
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
@@ -17,11 +18,18 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 def open_engine(
-    bundle: Bundle, device: Device, *, threads: int | None = None, folder: Path | None = None, cache_dir: Path
+    bundle: Bundle,
+    device: Device,
+    *,
+    threads: int | None = None,
+    folder: Path | None = None,
+    cache_dir: Path,
+    precision: EnginePrecision = "fp32",
 ) -> Choice:
     """Open a bundle on ``device``, its golden vectors repeated there; ``auto``: on what is fastest here.
 
-    ``threads``, ``folder``: see `runtime.engines.cpu.open_cpu_engine`; ``cache_dir`` holds TensorRT's engines. ``auto``
+    ``threads``, ``folder``: see `runtime.engines.cpu.open_cpu_engine`; ``cache_dir`` holds TensorRT's engines, of which those in ``precision`` are
+    taken. ``auto``
     looks for a GPU only where there is a driver. Raises as the engines do when a device asked for cannot be used.
     """
 
@@ -38,7 +46,7 @@ def open_engine(
     def tensorrt() -> TunedEngine:
         from runtime.engines.tensorrt import open_tensorrt_engine
 
-        return open_tensorrt_engine(bundle, cache_dir, host=_host(folder))
+        return open_tensorrt_engine(bundle, cache_dir, precision=precision, host=_host(folder))
 
     known: dict[str, Opener] = {"tensorrt": tensorrt, "cuda": cuda, "cpu": cpu}
     if device != "auto":

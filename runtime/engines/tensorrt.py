@@ -7,11 +7,10 @@ from typing import Any
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
-from edge_rnn.contract.plans import BATCHES, PlanCache, chunk_sizes, plan_key
+from edge_rnn.contract.plans import BATCHES, TOLERANCES, EnginePrecision, PlanCache, chunk_sizes, plan_key
 from edge_rnn.contract.tensorrt import Library, find_library, present_gpu
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
-from runtime.engines.cuda import TOLERANCE
 from runtime.engines.cupy_device import CudaGraphs, ThroughHost, import_cupy, pinned, room_told, rows_that_fit
 from runtime.engines.device import DeviceEngine
 from runtime.engines.planned import PlannedStep, PlanRunner
@@ -19,7 +18,12 @@ from runtime.engines.tuning import Tuning
 
 
 def open_tensorrt_engine(
-    bundle: Bundle, cache_dir: Path, *, rows: int | None = None, tolerance: float = TOLERANCE, host: Rows = pinned
+    bundle: Bundle,
+    cache_dir: Path,
+    *,
+    precision: EnginePrecision = "fp32",
+    rows: int | None = None,
+    host: Rows = pinned,
 ) -> DeviceEngine:
     """Open the engines that the cache holds for this bundle, GPU and library, and repeat the golden vectors.
 
@@ -28,11 +32,11 @@ def open_tensorrt_engine(
     cannot be opened or run, `GateFailed` when it gives something else.
     """
     library, cupy = find_library(), import_cupy()
-    plans = find_plans(bundle, library, present_gpu(), cache_dir)
+    plans = find_plans(bundle, library, present_gpu(), cache_dir, precision)
     manifest, queue = bundle.manifest, cupy.cuda.Stream(non_blocking=True)
     with room_told(cupy, bundle), queue:
         step = planned_step(bundle, library, plans, cupy, queue)
-        check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
+        check_golden(bundle, ThroughHost(step, cupy), tolerance=TOLERANCES[precision])
         first = [bundle.initial_state(spec) for spec in manifest.states]
         rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
         engine = DeviceEngine(
@@ -51,17 +55,19 @@ def open_tensorrt_engine(
     return engine
 
 
-def find_plans(bundle: Bundle, library: Library, gpu: str | None, cache_dir: Path) -> dict[int, bytes]:
+def find_plans(
+    bundle: Bundle, library: Library, gpu: str | None, cache_dir: Path, precision: EnginePrecision = "fp32"
+) -> dict[int, bytes]:
     """The engine of each chunk, from the cache. Raises `EngineError` naming the first that is not there."""
     if gpu is None:
         raise EngineError("no GPU can be used: the driver shows none; run with --device cpu")
     cache, found = PlanCache(cache_dir), {}
     for chunk in chunk_sizes(bundle.manifest):
-        key = plan_key(bundle.manifest, library.name, library.version, gpu, chunk)
+        key = plan_key(bundle.manifest, library.name, library.version, gpu, chunk, precision)
         plan = cache.read(key)
         if plan is None:
             raise EngineError(
-                f"{cache_dir} holds no engine of {bundle.manifest.name!r} for {gpu} by {library.name} {library.version}"
+                f"{cache_dir} holds no {precision} engine of {bundle.manifest.name!r} for {gpu} by {library.name} {library.version}"
                 f" (chunk of {chunk}); edge-rnn export --target tensorrt --gpu {gpu}, or run with --device cuda"
             )
         found[chunk] = plan.plan

@@ -112,7 +112,7 @@ def test_either_library_is_found_and_none_is_said(monkeypatch: pytest.MonkeyPatc
         ("cuda", None, None, "fp32", "--target is 'cuda', expected onnx or tensorrt"),
         ("onnx", "sm_89", None, "fp32", "--gpu goes with --target tensorrt"),
         ("onnx", None, Path("engines"), "fp32", "--cache-dir goes with --target tensorrt"),
-        ("tensorrt", "sm_89", None, "int8", "in fp32 so far, --precision is 'int8'"),
+        ("tensorrt", "sm_89", None, "fp8", "--precision is 'fp8', engines are in fp32, fp16, bf16, int8"),
         ("tensorrt", "sm_90", None, "fp32", "sm_75, sm_89, sm_120; --gpu sm_90"),
     ],
 )

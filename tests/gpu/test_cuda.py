@@ -9,14 +9,16 @@ import pytest
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
+from edge_rnn.contract.plans import TOLERANCES
 from edge_rnn.contract.verification import verify_bundle
 from runtime.engines.cpu import open_cpu_engine
-from runtime.engines.cuda import TOLERANCE, open_cuda_engine
+from runtime.engines.cuda import open_cuda_engine
 from runtime.engines.cupy_device import ThroughHost
 from tests.models_for_tests import make_bundle
 
 CELLS = ("lstm", "gru", "elman", "jordan")
 STREAMS = 50
+TOLERANCE = TOLERANCES["fp32"]
 
 
 @pytest.fixture(scope="module", params=CELLS)

@@ -104,7 +104,7 @@ def test_plans_of_the_cache_are_found_by_what_they_were_built_for(lstm: Bundle, 
         cache.write(plan_key(lstm.manifest, "tensorrt", "10.3", "sm_87", chunk), Plan(b"plan %d" % chunk, b"{}"))
     found = find_plans(lstm, PLAYED, "sm_87", tmp_path)
     assert found == {chunk: b"plan %d" % chunk for chunk in (1, 2, 4, 8, 16, 32)}
-    with pytest.raises(EngineError, match=r"holds no engine of 'one' for sm_90 by tensorrt 10.3 \(chunk of 1\)"):
+    with pytest.raises(EngineError, match=r"holds no fp32 engine of 'one' for sm_90 by tensorrt 10.3 \(chunk of 1\)"):
         find_plans(lstm, PLAYED, "sm_90", tmp_path)
     cache.path(plan_key(lstm.manifest, "tensorrt", "10.3", "sm_87", 8)).unlink()
     with pytest.raises(EngineError, match="chunk of 8"):
