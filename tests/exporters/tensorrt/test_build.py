@@ -24,6 +24,7 @@ from exporters.decompose.chunk import ChunkGraph, decompose_bundle
 from exporters.export import export_bundle
 from exporters.inputs import parse_input
 from exporters.source import Source
+from exporters.tensorrt import ahead
 from exporters.tensorrt.ahead import build_engines
 from exporters.tensorrt.build import build_engine
 from exporters.tensorrt.lower import calibration_of, largest_inputs, lower_chunk
@@ -181,8 +182,9 @@ def test_command_builds_engines_and_shows_what_became_of_the_graph(
 
 
 def test_command_builds_engines_in_another_precision_beside_a_bundle_in_fp32(
-    trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ahead, "chunk_sizes", lambda manifest, largest: [1, 2])
     call = ["export", trained, "-o", str(tmp_path / "b"), "--target", "tensorrt", "--gpu", "sm_86", "--json"]
     assert run([*call, "--cache-dir", str(tmp_path / "cache"), "--precision", "fp16"]) == 0
     told = json.loads(capsys.readouterr().out)
