@@ -23,6 +23,7 @@ from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
+from runtime.daemon.engine import chosen_engine
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import check_settings, generator_on
 from runtime.daemon.heap import share_heap
@@ -30,8 +31,6 @@ from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
-from runtime.engines.devices import open_engine
-from runtime.observe.board import Board, BoardCollector
 from runtime.observe.http import ObserveServer
 from runtime.observe.metrics import Metrics
 from runtime.observe.timed_engine import TimedEngine
@@ -70,7 +69,6 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
         metrics = Metrics()
-        metrics.registry.register(BoardCollector(Board()))
         transport: Transport
         report: ShadowReport | None = None
         if settings.shadow is not None:
@@ -122,25 +120,7 @@ def _instance_name(settings: RunSettings, group: str) -> InstanceName:
 def _assemble(
     bundle: Bundle, settings: RunSettings, limits: Limits, loop: LoopSettings, transport: Transport, metrics: Metrics
 ) -> Daemon:
-    choice = open_engine(
-        bundle,
-        "cpu" if settings.mode == "generate" and settings.device == "auto" else settings.device,
-        threads=settings.threads,
-        folder=None if settings.arena_dir is None else Path(settings.arena_dir),
-        cache_dir=settings.engines,
-        precision=settings.engine_precision,
-    )
-    engine = choice.engine
-    metrics.chose(choice.name, choice.rates, choice.failed)
-    log.info(
-        "model calls",
-        extra={
-            "engine": choice.name,
-            "streams": engine.tuning.streams,
-            "threads": engine.tuning.threads,
-            "rows_per_second": round(max([*engine.tuning.rates.values(), choice.rates.get(choice.name, 0.0)])),
-        },
-    )
+    engine = chosen_engine(bundle, settings, metrics)
     manifest = bundle.manifest
     decoder = make_decoder(settings.codec, manifest)
     encoder = make_encoder(settings.encoder, manifest)
