@@ -21,23 +21,28 @@ from runtime.engines.bound import BoundStep, Runner, address
 class PlanRunner:
     """One engine. Runs in the order of the queue that ``queue`` names, and does not wait; see `Runner`.
 
-    What it is given is checked against the engine before an address is handed over: the device would write anywhere.
+    Each set of shapes has a context of its own, with memory for these shapes: what a context keeps of its shapes on the
+    device belongs to what was recorded with it, and must not change. What it is given is checked against the engine before an address is handed over: the device would write anywhere.
     """
 
-    def __init__(self, library: Library, plan: bytes, what: str, queue: Callable[[], int]) -> None:
-        """``plan``: the engine's bytes; ``what`` it is, for messages; ``queue``: the handle of the CUDA stream to use.
+    def __init__(
+        self, library: Library, plan: bytes, what: str, queue: Callable[[], int], room: Callable[[int], Any]
+    ) -> None:
+        """``plan``: the engine's bytes; ``what`` it is, for messages; ``queue``: the handle of the CUDA stream to use;
+        ``room``: an array of so many bytes on the device.
 
         Raises `EngineError` when it cannot be opened here.
         """
         self._module = library.module
         self._queue = queue
+        self._room = room
+        self._contexts: dict[tuple[tuple[int, ...], ...], tuple[Any, Any]] = {}
         self._told: list[str] = []
         self._log = logger(self._module, self._told)
         self._what = f"{library.name} {library.version} cannot open the engine of {what}"
-        # The engine needs the runtime, and the context the engine, for as long as it lives.
+        # The engine needs the runtime for as long as it lives.
         self._runtime = self._made(lambda: self._module.Runtime(self._log))
         self._engine = self._made(lambda: self._runtime.deserialize_cuda_engine(plan))
-        self._context = self._made(self._engine.create_execution_context)
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
         into = self._module.TensorIOMode.INPUT
         self._inputs = {name for name in names if self._engine.get_tensor_mode(name) == into}
@@ -58,19 +63,32 @@ class PlanRunner:
             raise EngineError(
                 f"the engine takes {sorted(self._inputs)}, got {sorted(feed)} and room for {sorted(results)}"
             )
-        for name, value in feed.items():
-            if not self._context.set_input_shape(name, tuple(value.shape)):
-                raise EngineError(f"the engine does not take {name!r} of shape {list(value.shape)}")
+        context = self._context_of(feed)
         for name, value in {**feed, **results}.items():
-            shape = tuple(self._context.get_tensor_shape(name))
+            shape = tuple(context.get_tensor_shape(name))
             if shape != tuple(value.shape) or self._types[name] != value.dtype:
                 raise EngineError(
                     f"the engine has {name!r} as {self._types[name]}{list(shape)}, got {value.dtype}{list(value.shape)}"
                 )
-            self._context.set_tensor_address(name, address(value))
+            context.set_tensor_address(name, address(value))
         self._told.clear()
-        if not self._context.execute_async_v3(self._queue()):
+        if not context.execute_async_v3(self._queue()):
             raise EngineError(f"the engine does not run: {told_error(self._told)}")
+
+    def _context_of(self, feed: Mapping[str, Any]) -> Any:
+        """The context of these shapes."""
+        key = tuple(tuple(feed[name].shape) for name in sorted(feed))
+        if key not in self._contexts:
+            strategy = self._module.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._made(lambda: self._engine.create_execution_context(strategy))
+            for name, value in feed.items():
+                if not context.set_input_shape(name, tuple(value.shape)):
+                    raise EngineError(f"the engine does not take {name!r} of shape {list(value.shape)}")
+            size = int(context.update_device_memory_size_for_shapes())
+            room = self._room(max(size, 1))
+            context.set_device_memory(address(room), size)
+            self._contexts[key] = context, room
+        return self._contexts[key][0]
 
 
 _REMEDY = "build it on this device (edge-rnn export --target tensorrt), or run with --device cpu"

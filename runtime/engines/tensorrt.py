@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.plans import BATCHES, TOLERANCES, EnginePrecision, PlanCache, chunk_sizes, plan_key
@@ -77,8 +79,12 @@ def find_plans(
 def planned_step(bundle: Bundle, library: Library, plans: dict[int, bytes], xp: Any, queue: Any) -> PlannedStep:
     """The engines as one step function in the order of ``queue``, a stream with a handle ``ptr``. Raises `EngineError`."""
     name = bundle.manifest.name
+
+    def room(size: int) -> Any:
+        return xp.empty(size, np.uint8)
+
     runners = {
-        chunk: PlanRunner(library, plan, f"{name!r}, chunk of {chunk}", lambda: int(queue.ptr))
+        chunk: PlanRunner(library, plan, f"{name!r}, chunk of {chunk}", lambda: int(queue.ptr), room)
         for chunk, plan in plans.items()
     }
     return PlannedStep(bundle.manifest, runners, xp, bundle.constants())

@@ -59,7 +59,8 @@ class Engine:
     def get_tensor_dtype(self, name: str) -> str:
         return str(self.tensors[name].type)
 
-    def create_execution_context(self) -> Context:
+    def create_execution_context(self, strategy: str) -> Context:
+        assert strategy == "mine"
         return Context(self)
 
 
@@ -88,6 +89,14 @@ class Context:
         }
         return tuple(dim if isinstance(dim, int) else sizes[dim] for dim in self._engine.tensors[name].shape)
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        assert set(self._shapes) == set(self._engine.inputs)
+        return WORKSPACE
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size == WORKSPACE
+        self._memory = (ctypes.c_byte * size).from_address(address)
+
     def set_tensor_address(self, name: str, address: int) -> None:
         self._addresses[name] = address
 
@@ -96,6 +105,7 @@ class Context:
         engine = self._engine
         try:
             feed = {name: self._at(name) for name in engine.inputs}
+            ctypes.memset(self._memory, 1, WORKSPACE)
             names = [name for name in engine.tensors if name not in engine.inputs]
             for name, value in zip(names, engine.session.run(names, feed), strict=True):
                 self._at(name)[...] = value
@@ -110,9 +120,14 @@ class Context:
         return np.frombuffer(room, dtype).reshape(shape)
 
 
+WORKSPACE = 4096
 QUEUE = SimpleNamespace(ptr=7)
 MODULE = SimpleNamespace(
-    ILogger=Logger, Runtime=Runtime, TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"), nptype=TYPES.__getitem__
+    ILogger=Logger,
+    Runtime=Runtime,
+    TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"),
+    nptype=TYPES.__getitem__,
+    ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="mine"),
 )
 PLAYED = Library(MODULE, "tensorrt", "10.3")
 

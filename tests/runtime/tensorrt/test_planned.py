@@ -21,7 +21,11 @@ from runtime.engines.cupy_device import ThroughHost
 from runtime.engines.planned import PlanRunner
 from runtime.engines.tensorrt import find_plans
 from tests.models_for_tests import make_bundle
-from tests.runtime.tensorrt.played import MODULE, PLAYED, QUEUE, Engine, played_step
+from tests.runtime.tensorrt.played import MODULE, PLAYED, QUEUE, Context, Engine, played_step
+
+
+def room(size: int) -> np.ndarray:
+    return np.zeros(size, np.uint8)
 
 
 @pytest.fixture(scope="module", params=["lstm", "gru", "jordan"])
@@ -55,7 +59,7 @@ def runner(bundle: Bundle) -> tuple[PlanRunner, dict[str, Any], dict[str, Any]]:
     feed |= {spec.input: np.zeros((1, 2, 8), np.float32) for spec in manifest.states}
     results = {spec.name: np.empty((1, 2, 2), np.float32) for spec in manifest.outputs}
     results |= {spec.output: np.empty((1, 2, 8), np.float32) for spec in manifest.states}
-    return PlanRunner(PLAYED, graph.graph, "'net'", lambda: QUEUE.ptr), feed, results
+    return PlanRunner(PLAYED, graph.graph, "'net'", lambda: QUEUE.ptr, room), feed, results
 
 
 @pytest.mark.parametrize("spoil", ["type", "shape of an input", "shape of a result", "name"])
@@ -74,7 +78,7 @@ def test_engine_that_is_given_what_does_not_fit_writes_nowhere(
         results[name] = results[name][:, :1]
     else:
         results["other"] = results.pop(name)
-    monkeypatch.setattr(run._context, "execute_async_v3", lambda queue: pytest.fail("it was run"))
+    monkeypatch.setattr(Context, "execute_async_v3", lambda self, queue: pytest.fail("it was run"))
     with pytest.raises(EngineError, match="the engine"):
         run(feed, results)
     assert all((value == before[name]).all() for name, value in results.items() if value.shape == (1, 2, 8))
@@ -89,13 +93,28 @@ def test_engine_that_fails_says_what_its_library_told(lstm: Bundle, monkeypatch:
 
 def test_plan_that_cannot_be_opened_says_why_and_what_to_do() -> None:
     with pytest.raises(EngineError, match=r"tensorrt 10.3 cannot open the engine of 'net': .*--device cpu"):
-        PlanRunner(PLAYED, b"no plan", "'net'", lambda: 0)
+        PlanRunner(PLAYED, b"no plan", "'net'", lambda: 0, room)
 
 
 def test_engine_without_room_for_its_context_is_refused(lstm: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "create_execution_context", lambda self: None)
+    run, feed, results = runner(lstm)
+    monkeypatch.setattr(Engine, "create_execution_context", lambda self, strategy: None)
     with pytest.raises(EngineError, match="cannot open the engine"):
-        PlanRunner(PLAYED, decompose_bundle(lstm, 1).graph, "'net'", lambda: 0)
+        run(feed, results)
+
+
+def test_engine_has_a_context_with_memory_of_its_own_for_each_shape(lstm: Bundle) -> None:
+    run, feed, results = runner(lstm)
+    for _ in range(2):
+        run(feed, results)
+    first = {name: value.copy() for name, value in results.items()}
+    wide = [{name: np.repeat(value, 2, axis=1) for name, value in each.items()} for each in (feed, results)]
+    run(*wide)
+    run(feed, results)
+    assert all((results[name] == value).all() for name, value in first.items())
+    (one, mine), (other, theirs) = run._contexts.values()
+    assert one is not other
+    assert not np.shares_memory(mine, theirs)
 
 
 def test_plans_of_the_cache_are_found_by_what_they_were_built_for(lstm: Bundle, tmp_path: Path) -> None:
@@ -144,4 +163,4 @@ def test_real_engine_without_a_driver_is_refused_with_what_the_library_says(lstm
     found = library.find_library()
     plan = build_engine(found, decompose_bundle(lstm, 1), "sm_89").plan
     with pytest.raises(EngineError, match=r"cannot open the engine of 'one': .*driver"):
-        PlanRunner(found, plan, "'one'", lambda: 0)
+        PlanRunner(found, plan, "'one'", lambda: 0, room)
