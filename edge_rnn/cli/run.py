@@ -136,14 +136,14 @@ def command(
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
     configure_logs(settings.log_format, settings.log_level)
     check_workers(settings)
+    if settings.mode == "step":
+        build_missing(bundle, settings.device, settings.engines, settings.engine_precision)
     if settings.workers > 1:
         status = run_workers([sys.executable, "-m", "edge_rnn.cli", *sys.argv[1:]], settings)
         if status:
             raise typer.Exit(status)
         return
     end_with_parent()
-    if settings.mode == "step":
-        build_missing(bundle, settings.device, settings.engines, settings.engine_precision)
     report = serve(bundle, settings)
     if report is not None:
         typer.echo(json.dumps(report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from typing import Any
 
 from edge_rnn.contract.bundle import Bundle
@@ -15,18 +16,27 @@ from runtime.core.arena import Rows
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cupy_device import ThroughHost, import_cupy, pinned, room_told, rows_that_fit
 from runtime.engines.device import DeviceEngine
+from runtime.engines.recorded import repeat
 from runtime.engines.tuning import Tuning
+
+log = logging.getLogger("edge_rnn.engines")
 
 PROVIDER = "CUDAExecutionProvider"
 
 
 def open_cuda_engine(
-    bundle: Bundle, *, rows: int | None = None, tolerance: float = TOLERANCES["fp32"], host: Rows = pinned
+    bundle: Bundle,
+    *,
+    rows: int | None = None,
+    tolerance: float = TOLERANCES["fp32"],
+    host: Rows = pinned,
+    graphs: bool = True,
 ) -> DeviceEngine:
     """Open a bundle on the first GPU and repeat its golden vectors there: a provider that is listed may not run.
 
     ``rows``: streams whose states are on the device at once; the default is what fits into half of its free memory.
-    Products are in fp32 proper, without TF32. Raises `MissingDependency`, `EngineError` when there is no GPU, it has
+    ``graphs``: ONNX Runtime records calls as CUDA graphs, one for each number of steps and bucket of streams, where it
+    can: all of the graph has to run on the GPU. Products are in fp32 proper, without TF32. Raises `MissingDependency`, `EngineError` when there is no GPU, it has
     no room, or the graph does not open or run there, `GateFailed` when it runs and gives something else.
     """
     cupy, manifest = import_cupy(), bundle.manifest
@@ -34,16 +44,28 @@ def open_cuda_engine(
     def settle() -> None:
         cupy.cuda.get_current_stream().synchronize()
 
-    with room_told(cupy, bundle):
-        run = BoundSession(_session(bundle), "cuda", settle)
-        step = BoundStep(manifest, run, cupy, bundle.constants())
+    def opened(recorded: bool) -> BoundStep:
+        options = import_onnxruntime().RunOptions if recorded else None
+        run = BoundSession(_session(bundle, recorded), "cuda", settle, options)
+        step = BoundStep(manifest, run, cupy, bundle.constants(), fixed=recorded)
         check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
+        return step
+
+    with room_told(cupy, bundle):
+        try:
+            step, record = opened(graphs), repeat if graphs else None
+        except EngineError as error:
+            if not graphs:
+                raise
+            log.debug("no CUDA graphs: %s", error)
+            step, record = opened(False), None
         first = [bundle.initial_state(spec) for spec in manifest.states]
         rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
-        return DeviceEngine(manifest, step, first, cupy, rows, host=host, tuning=Tuning(streams=BATCHES[-1]))
+        tuning = Tuning(streams=BATCHES[-1])
+        return DeviceEngine(manifest, step, first, cupy, rows, host=host, tuning=tuning, record=record)
 
 
-def _session(bundle: Bundle) -> Any:
+def _session(bundle: Bundle, graphs: bool = False) -> Any:
     """A session on the first GPU. Raises `EngineError` where it does not open there, or opens on the CPU instead."""
     ort = import_onnxruntime()
     if PROVIDER not in ort.get_available_providers():
@@ -56,7 +78,7 @@ def _session(bundle: Bundle) -> Any:
             ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and said once
-    given = {"device_id": "0", "use_tf32": "0"}
+    given = {"device_id": "0", "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
     try:
         session = ort.InferenceSession(str(bundle.graph_path), options, providers=[(PROVIDER, given)])
     except Exception as error:  # onnxruntime raises its own classes, which share no base

@@ -14,6 +14,7 @@ from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.signature import StateSpec
 from edge_rnn.contract.stepgraph import Arrays
 from runtime.engines.device import DeviceStep
+from runtime.engines.recorded import Repeated
 
 log = logging.getLogger("edge_rnn.engines")
 
@@ -90,7 +91,7 @@ class CudaGraphs:
                 graph, results = self._recorded(body)
             except self._cupy.cuda.runtime.CUDARuntimeError as error:
                 log.warning("a call cannot be recorded as a CUDA graph; it is made anew each time: %s", error)
-                return _Repeated(body, first), first
+                return Repeated(body, first), first
 
         def replay() -> None:
             assert pool is not None  # it keeps the recording's memory
@@ -107,23 +108,12 @@ class CudaGraphs:
         return graph, results
 
 
-class _Repeated:
-    """A body that is run each time; its results are put where the first ones are."""
-
-    def __init__(self, body: Callable[[], list[Any]], kept: list[Any]) -> None:
-        self._body, self._kept = body, kept
-
-    def __call__(self) -> None:
-        for old, new in zip(self._kept, self._body(), strict=True):
-            old[...] = new
-
-
 class ThroughHost:
     """A device's step function with arrays of the host, for the gates; see `edge_rnn.contract.stepgraph.Step`."""
 
     def __init__(self, step: DeviceStep, xp: Any) -> None:
         self._step, self._xp = step, xp
-        self._to_host = getattr(xp, "asnumpy", np.asarray)
+        self._to_host = getattr(xp, "asnumpy", np.array)
 
     def __call__(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /) -> tuple[Arrays, Arrays]:
         """Run one call, up and down again."""

@@ -93,7 +93,7 @@ class DeviceEngine:
         with self._turn():
             try:
                 self.step(zeros, self.arena.first())
-            except EngineError:
+            except (EngineError, MemoryError, RuntimeError):
                 return False
         return True
 
@@ -113,8 +113,15 @@ class DeviceEngine:
             yield
 
     def _run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        if self._calls is not None:
-            return self._calls(slots, inputs)
+        try:
+            return self._eager(slots, inputs) if self._calls is None else self._calls(slots, inputs)
+        except (MemoryError, RuntimeError) as error:  # CuPy's own are of these
+            raise EngineError(
+                f"the device failed on {slots.size} streams of {self.manifest.name!r}: {error or type(error).__name__};"
+                " run it with --device cpu"
+            ) from error
+
+    def _eager(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         given = [self._xp.asarray(np.ascontiguousarray(value)) for value in inputs]
         outputs, states = self.step(given, self.arena.gather(slots))
         good = self._to_host(self._good(outputs, states, slots.size))

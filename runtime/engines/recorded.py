@@ -30,6 +30,24 @@ class Judge(Protocol):
     def __call__(self, outputs: Sequence[Any], states: Sequence[Any], streams: int, /) -> Any: ...
 
 
+class Repeated:
+    """A body that is run each time; its results are put where the first ones are."""
+
+    def __init__(self, body: Callable[[], list[Any]], kept: list[Any]) -> None:
+        self._body, self._kept = body, kept
+
+    def __call__(self) -> None:
+        """Run it."""
+        for old, new in zip(self._kept, self._body(), strict=True):
+            old[...] = new
+
+
+def repeat(body: Callable[[], list[Any]], /) -> tuple[Callable[[], object], list[Any]]:
+    """Records nothing: the body is run each time, with sizes and arrays that stay. See `Recorder`."""
+    kept = [value.copy() for value in body()]
+    return Repeated(body, kept), kept
+
+
 class RecordedCalls:
     """Calls on the rows of an arena, a recording for each number of steps and each bucket of streams.
 

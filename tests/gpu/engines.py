@@ -38,6 +38,7 @@ def cuda(bundle: Bundle, rows: int | None = None) -> DeviceEngine:
 
 
 ENGINES: dict[str, Opener] = {
+    "cuda-eager": partial(open_cuda_engine, graphs=False),
     "cuda": cuda,
     "cuda-spilling": partial(cuda, rows=FEW),
     "tensorrt": tensorrt,

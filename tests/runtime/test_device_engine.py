@@ -226,3 +226,57 @@ def test_cuda_engine_with_a_provider_that_is_listed_but_does_not_run_says_so(
     monkeypatch.setattr(cuda, "import_onnxruntime", lambda: ort)
     with pytest.raises(EngineError, match="lists CUDAExecutionProvider but runs on CPUExecutionProvider"):
         cuda._session(bundle)
+
+
+class Watched(BoundSession):
+    """Notes the arrays and options of each run."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inner = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
+        super().__init__(self, "cpu", options=onnxruntime.RunOptions)
+        self.graphs: list[str] = []
+
+    def io_binding(self) -> Any:
+        return self.inner.io_binding()
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self.graphs.append(options.get_run_config_entry("gpu_graph_id"))
+        self.inner.run_with_iobinding(binding, options)
+
+
+def test_calls_of_one_size_are_one_graph_on_the_same_arrays(bundle: Bundle) -> None:
+    session = Watched(bundle)
+    step, plain = BoundStep(bundle.manifest, session, np, bundle.constants(), fixed=True), bound(bundle)
+    states = [np.zeros((6, *spec.row_shape), spec.dtype) for spec in bundle.manifest.states]
+    rng = np.random.default_rng(0)
+    for steps, batch in [(1, 2), (4, 2), (1, 2), (1, 6), (4, 2), (1, 2)]:
+        x = rng.standard_normal((steps, batch, 3)).astype(np.float32)
+        given = [value[:batch] for value in states]
+        found, expected = step([x], given), plain([x], given)
+        for mine, theirs in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+            assert mine.tobytes() == theirs.tobytes()
+    assert session.graphs == ["1", "2", "1", "3", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("out of memory allocating 9 bytes"), RuntimeError("cudaErrorLaunchFailure")]
+)
+@pytest.mark.parametrize("rows", [2, 8])
+def test_device_engine_whose_device_fails_says_so_and_leaves_all_states(
+    bundle: Bundle, error: Exception, rows: int
+) -> None:
+    _, device = engines(bundle, rows)
+    slots, x = np.arange(5), np.ones((2, 5, 3), np.float32)
+    device.run(slots, [x])
+    before, step, left = device.read(np.arange(9)), device.step, [5]
+
+    def failing(inputs: Sequence[Any], states: Sequence[Any], /) -> tuple[list[Any], list[Any]]:
+        left[0] -= len(states[0])
+        if not left[0]:
+            raise error
+        return step(inputs, states)
+
+    device.step = failing
+    with pytest.raises(EngineError, match=f"the device failed on . streams .*{error}.*--device cpu"):
+        device.run(slots, [x])
+    assert (device.read(np.arange(9)) == before).all()

@@ -13,7 +13,7 @@ from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import open_cpu_engine
 from runtime.engines.device import DeviceEngine, DeviceStep
 from runtime.engines.protocol import Engine
-from runtime.engines.recorded import Recorder
+from runtime.engines.recorded import Recorder, repeat
 from tests.runtime.engines.cases import Case, Opener, all_of, bundle_of
 from tests.runtime.tensorrt.played import Recording, played_step
 
@@ -38,6 +38,17 @@ def bound(rows: int) -> Opener:
     return opener
 
 
+def fixed(rows: int) -> Opener:
+    """As ONNX Runtime's own CUDA graphs need it: buckets of streams, and the same arrays in all calls of a size."""
+
+    def opener(bundle: Bundle) -> Engine:
+        session = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
+        run = BoundSession(session, "cpu", options=onnxruntime.RunOptions)
+        return device(bundle, BoundStep(bundle.manifest, run, np, bundle.constants(), fixed=True), rows, repeat)
+
+    return opener
+
+
 def played(rows: int, record: Recorder | None) -> Opener:
     return lambda bundle: device(bundle, played_step(bundle), rows, record)
 
@@ -51,6 +62,8 @@ ENGINES: dict[str, Opener] = {
     "cpu": cpu,
     "bound": bound(ENOUGH),
     "bound-spilling": bound(FEW),
+    "fixed": fixed(ENOUGH),
+    "fixed-spilling": fixed(FEW),
     "planned": played(ENOUGH, None),
     "planned-spilling": played(FEW, None),
     "recorded": played(ENOUGH, Recording()),
