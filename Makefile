@@ -66,7 +66,7 @@ fuzz: $(STAMP) ## 500 random causal modules exported and compared, and every kin
 	@EDGE_RNN_FUZZ=500 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=20000 tests/exporters/test_fuzz.py
 	@$(BIN)/python -m tests.exporters.zoo
 
-engines: $(STAMP) ## TensorRT engines of every model for four GPUs in four precisions, inspected; renews docs/gpu.md (half an hour)
+engines: $(STAMP) ## TensorRT engines of every model for four GPUs in four precisions, inspected; renews docs/gpu.md (about 20 minutes)
 	@$(BIN)/python -m tests.exporters.tensorrt --write docs/gpu.md
 
 gpu: $(STAMP) ## What only a GPU can show: tests and benchmark; OUT=gpu-out for the report
