@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz imports kafka recipes containers fleet lock clean
+.PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz engines gpu imports kafka recipes containers fleet lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -73,6 +73,12 @@ fuzz: $(STAMP) ## 500 random causal modules exported and compared, and every kin
 	@EDGE_RNN_FUZZ=500 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=20000 tests/exporters/test_fuzz.py
 	@$(BIN)/python -m tests.exporters.zoo
 
+engines: $(STAMP) ## TensorRT engines of every model for four GPUs in four precisions, inspected; renews docs/gpu.md (about 20 minutes)
+	@$(BIN)/python -m tests.exporters.tensorrt --write docs/gpu.md
+
+gpu: $(STAMP) ## What only a GPU can show: tests and benchmark; OUT=gpu-out for the report
+	@$(BIN)/python -m tests.gpu
+
 imports: $(STAMP) ## ONNX files out of PyPI packages imported and compared with a plain loop; renews docs/import.md
 	@$(BIN)/python -m tests.exporters.foreign --write docs/import.md
 
@@ -123,4 +129,4 @@ lock: ## Resolve the dependencies anew (writes requirements.lock, no registry ad
 		--no-annotate --no-header --generate-hashes --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
 
 clean: ## Remove what was built, not the environment
-	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out bench-out-quick chaos-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out bench-out-quick chaos-out gpu-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,9 +11,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge_rnn.contract.errors import EdgeRnnError
+
+if TYPE_CHECKING:
+    from runtime.observe.board import Board
 
 State = Literal["ok", "missing", "broken"]
 MARKS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
@@ -24,7 +27,8 @@ EXTRAS = {
     "fast": ("confluent-kafka", "the faster Kafka client"),
     "train": ("torch", "train and export"),
     "recipes": ("aeon", "the recipes' data and the demo"),
-    "tensorrt": ("tensorrt", "TensorRT engines"),
+    "tensorrt": ("tensorrt", "TensorRT engines, built and run on the GPU that is present"),
+    "rtx": ("tensorrt-rtx-cu13-bindings", "TensorRT engines, built ahead without a GPU"),
     "sign": ("model-signing", "sign and verify bundles"),
     "parquet": ("pyarrow", "read Parquet files"),
 }
@@ -53,7 +57,7 @@ class Finding:
 def examine(bundle: str | None = None) -> list[Finding]:
     """Look at everything; ``bundle`` is opened and its golden vectors are repeated. Never raises for what it finds."""
     findings = [_machine(), *_packages(), _runtime()]
-    findings += [_java(), _gpu()]
+    findings += [_java(), _gpu(), *_gpu_packages(), *jetson(_board())]
     if bundle is not None:
         findings.append(_bundle(Path(bundle)))
     return findings
@@ -115,6 +119,50 @@ def _gpu() -> Finding:
     if done.returncode != 0:
         return Finding("gpu", "missing", f"nvidia-smi fails: {(done.stderr or done.stdout).strip()[:100]}")
     return Finding("gpu", "ok", done.stdout.strip().replace("\n", "; "))
+
+
+def _gpu_packages() -> Iterator[Finding]:
+    """What runs on a GPU that is present, and what of it is missing; nothing where there is none."""
+    from edge_rnn.contract.tensorrt import installed_library, present_gpu
+    from runtime.engines.cupy_device import import_cupy
+
+    gpu = present_gpu()
+    if gpu is None:
+        return
+    yield Finding("compute capability", "ok", gpu)
+    try:
+        cupy = import_cupy()
+        yield Finding("cupy", "ok", f"{cupy.__version__}: states in the GPU's memory")
+    except EdgeRnnError as error:
+        yield Finding("cupy", "missing", "states in the GPU's memory", str(error))
+    library = installed_library()
+    if library is not None and gpu not in library.gpus():
+        listed = ", ".join(library.gpus()) or "none"
+        yield Finding(library.name, "missing", f"builds engines for {listed}, not for {gpu}", "run with --device cuda")
+
+
+def _board() -> Board:
+    from runtime.observe.board import Board
+
+    return Board()
+
+
+def jetson(board: Board) -> Iterator[Finding]:
+    """What a Jetson is, and where its packages come from; nothing elsewhere."""
+    release = board.jetpack()
+    if release is None:
+        return
+    major, revision = release
+    jetpack = next((pack for first, pack in ((38, 7), (36, 6), (34, 5)) if major >= first), 4)
+    heat = max(board.temperatures().values(), default=None)
+    found = f"JetPack {jetpack} (L4T {major}.{revision}), power mode {board.power_mode() or 'unknown'}"
+    found += "" if heat is None else f", warmest zone {heat:.0f} degrees Celsius"
+    remedies = {
+        6: "CUDA 12.6: cupy-cuda12x from PyPI; onnxruntime-gpu and TensorRT 10.3 from NVIDIA (docs/gpu.md, Jetson)",
+        7: "CUDA 13: pip install 'edge-rnn[gpu,tensorrt]'; see docs/gpu.md, Jetson",
+    }
+    old = "edge-rnn is for JetPack 6 and 7; install one of these, or run on the CPU (docs/gpu.md, Jetson)"
+    yield Finding("jetson", "ok" if jetpack in remedies else "missing", found, remedies.get(jetpack, old))
 
 
 def _bundle(path: Path) -> Finding:

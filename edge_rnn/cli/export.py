@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def command(
 
     Example: edge-rnn export cell.py:Cell -o bundles/cell --input x:float32:batch,5 --state h=1
 
-    Example: edge-rnn export runs/activity -o bundles/activity --target tensorrt --gpu sm_89
+    Example: edge-rnn export runs/activity -o bundles/activity --target tensorrt --gpu sm_89 --precision fp16
     """
     try:
         from exporters.export import export_bundle
@@ -91,13 +92,15 @@ def command(
             f"exporting needs {error.name}, which is not installed; pip install 'edge-rnn[train]'"
         ) from error
 
-    ahead = ahead_of(target, gpu, cache_dir, precision)
+    ahead = ahead_of(
+        target, gpu, cache_dir, precision, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits
+    )
     specs, pairs = parse_inputs(inputs or []), parse_states(states or [])
     frames = None if framing is None else parse_framing(framing)
     front = None if front_end is None else parse_front_end(front_end, frames)
     resolved = resolve_source(source, arguments=args, weights=weights)
     progress = None if json else show_gate
-    if precision != "fp32" and calibration is None and (Path(source) / STREAMS).is_file():
+    if precision in ("int8", "fp16") and calibration is None and (Path(source) / STREAMS).is_file():
         calibration = Path(source) / STREAMS
 
     def make(path: Path) -> Bundle:
@@ -113,7 +116,11 @@ def command(
             progress=progress,
         )
 
-    bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
+    if ahead is None:
+        bundle = made_in(precision, output, make, calibration=calibration, max_drop=max_drop, weight_bits=weight_bits)
+    else:  # the precision is the engines'
+        bundle = make(output)
+        ahead = ahead if calibration is None else replace(ahead, calibration=calibration)
     for spec in bundle.manifest.outputs:
         if spec.note is not None:
             print(f"note: the output {spec.name!r} is the {spec.note}, given at every step", file=sys.stderr)

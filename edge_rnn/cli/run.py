@@ -86,6 +86,15 @@ def command(
     ] = None,
     max_chunk: Annotated[int | None, typer.Option(help="Most steps along time in a call  [256]")] = None,
     threads: Annotated[int | None, typer.Option(help="Model calls at once  [measured at start]")] = None,
+    device: Annotated[
+        Text, typer.Option(help="auto, cpu, cuda or tensorrt; auto: what is fastest here, as measured at start  [auto]")
+    ] = None,
+    cache_dir: Annotated[
+        Text, typer.Option(help="Where TensorRT's engines are kept  [~/.cache/edge-rnn/engines]")
+    ] = None,
+    engine_precision: Annotated[
+        Text, typer.Option(help="Of TensorRT's products: fp32, fp16, bf16 or int8  [fp32]")
+    ] = None,
     shadow: Annotated[
         Text,
         typer.Option(
@@ -120,6 +129,7 @@ def command(
     flags = {name: value for name, value in locals().items() if name not in ("bundle", "config", "from_")}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon takes over there is nothing to drain
 
+    from edge_rnn.cli.first_start import build_missing
     from edge_rnn.contract.config import resolve
     from runtime.daemon.lifecycle import serve
     from runtime.daemon.settings import RunSettings
@@ -129,6 +139,8 @@ def command(
     settings = resolve(RunSettings, {**flags, "from": from_}, config)
     configure_logs(settings.log_format, settings.log_level)
     check_workers(settings)
+    if settings.mode == "step":
+        build_missing(bundle, settings.device, settings.engines, settings.engine_precision)
     if settings.workers > 1:
         status = run_workers([sys.executable, "-m", "edge_rnn.cli", *sys.argv[1:]], settings)
         if status:

@@ -9,6 +9,7 @@ import numpy as np
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.gates import check_parity
 from edge_rnn.contract.golden import load_golden
+from edge_rnn.contract.plans import binary_chunks
 from edge_rnn.contract.signature import GateFigure
 from edge_rnn.contract.stepgraph import Arrays, StepGraph, open_step_graph
 from edge_rnn.contract.trial import run_chunks
@@ -42,12 +43,6 @@ class ChunkedStep:
             parts.append(outputs)
             start += size
         return [np.concatenate(values) for values in zip(*parts, strict=True)], now
-
-
-def binary_chunks(steps: int, largest: int) -> list[int]:
-    """Sizes that together make ``steps``: each power of two below ``largest`` at most once, then ``largest`` alone."""
-    rest, whole = steps % largest, steps // largest
-    return [1 << bit for bit in range(rest.bit_length()) if rest >> bit & 1] + [largest] * whole
 
 
 def prove_chunks(bundle: Bundle, graphs: Sequence[ChunkGraph]) -> dict[str, GateFigure]:

@@ -23,7 +23,7 @@ from edge_rnn.contract.errors import UsageError
 from edge_rnn.contract.gates import SEED
 from edge_rnn.contract.golden import load_golden
 from edge_rnn.contract.signature import Manifest
-from edge_rnn.contract.stepgraph import Arrays, StepGraph, first_states
+from edge_rnn.contract.stepgraph import Arrays, Step, StepGraph, first_states
 from edge_rnn.contract.trial import draw_inputs
 
 STEPS, STREAMS, CHUNK = 256, 8, 64
@@ -70,7 +70,7 @@ def largest_activations(bundle: Bundle, tensors: Sequence[str], calibration: Cal
     return step.largest
 
 
-def run_steps(bundle: Bundle, step: StepGraph, inputs: Arrays) -> np.ndarray:
+def run_steps(bundle: Bundle, step: Step, inputs: Arrays) -> np.ndarray:
     """The main output ``[time, batch, *row]`` of fresh streams."""
     states = first_states(bundle, inputs[0].shape[1])
     size = CHUNK if bundle.manifest.has_time else 1

@@ -2,7 +2,6 @@
 
 ::
 
-    library      which of the two is installed, and the GPUs it builds for
     build        a decomposed step graph to an engine
     inspection   what the builder made of it: layers, fusions, tensors, and that no loop is left
     ahead        a bundle's engines for all chunks, from the cache or built

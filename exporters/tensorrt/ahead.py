@@ -2,29 +2,27 @@
 
 1. decompose   the step graph, once for each chunk size
 2. prove       the graphs on the CPU: the golden vectors, and the bundle's own operators
-3. build       what the cache does not have for these weights, this GPU, version and precision
-4. inspect     no loop, every state in and out
-5. keep        in the cache, each engine whole or not at all
+3. lower       their products, where another precision is asked for, and hold them to fp32's answers
+4. build       what the cache does not have for these weights, this GPU, version and precision
+5. inspect     no loop, every state in and out
+6. keep        in the cache, each engine whole or not at all
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
-from edge_rnn.contract.bundle import GOLDEN, Bundle
-from edge_rnn.contract.errors import UsageError
-from edge_rnn.contract.plans import Plan, PlanCache, PlanKey
+from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.plans import LARGEST, EnginePrecision, Plan, PlanCache, PlanKey, chunk_sizes, plan_key
+from edge_rnn.contract.tensorrt import Library
 from exporters.decompose.chunk import decompose_bundle
 from exporters.decompose.proof import prove_chunks
-from exporters.tensorrt.build import BATCHES, build_engine
+from exporters.precision.convert import MAX_DROP
+from exporters.tensorrt.build import build_engine
 from exporters.tensorrt.inspection import Inspection, check_inspection
-from exporters.tensorrt.library import Library
-
-LARGEST = 32
-"""Steps of the largest chunk."""
+from exporters.tensorrt.lower import calibration_of, largest_inputs, lower_chunk, prove_lower
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -38,24 +36,36 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 def build_engines(
-    bundle: Bundle, library: Library, gpu: str, cache_dir: Path, *, largest: int = LARGEST
+    bundle: Bundle,
+    library: Library,
+    gpu: str | None,
+    cache_dir: Path,
+    *,
+    largest: int = LARGEST,
+    precision: EnginePrecision = "fp32",
+    calibration: Path | None = None,
+    max_drop: float = MAX_DROP,
 ) -> list[Engine]:
     """The engines of the chunks 1, 2, 4, ... ``largest`` (of one step, where the graph takes one a call).
 
-    Raises `UsageError` for a GPU that is not in the builder's list, `ExportRefused`, `GateFailed` or `EngineError` when
+    In a lower precision they are proved on the CPU as far as it has it, see `exporters.tensorrt.lower`; those in int8
+    are built anew each time, for ``calibration`` may be another. Raises `UsageError` for a GPU that is not in the builder's list, `ExportRefused`, `GateFailed` or `EngineError` when
     the graph cannot be decomposed, is not proved, or does not build.
     """
     gpu = library.check_gpu(gpu)
-    if largest < 1 or largest & (largest - 1):
-        raise UsageError(f"--largest-chunk is {largest}, expected 1, 2, 4 or another power of two")
-    sizes = [1 << bit for bit in range(largest.bit_length())] if bundle.manifest.has_time else [1]
-    graphs = [decompose_bundle(bundle, size) for size in sizes]
+    graphs = [decompose_bundle(bundle, size) for size in chunk_sizes(bundle.manifest, largest)]
     prove_chunks(bundle, graphs)
+    if precision != "fp32":
+        runs = calibration_of(bundle, calibration)
+        sizes = largest_inputs(bundle, runs) if precision == "int8" else {}
+        played = [lower_chunk(graph, precision, sizes, played=True) for graph in graphs]
+        prove_lower(bundle, played, precision, runs, max_drop)
+        graphs = [lower_chunk(graph, precision, sizes) for graph in graphs]
     cache, engines = PlanCache(cache_dir), []
     timings = cache_dir / f"{library.name}-{library.version}-{gpu}.timings"
     for graph in graphs:
-        key = key_of(bundle, library, gpu, graph.chunk)
-        found = cache.read(key)
+        key = plan_key(bundle.manifest, library.name, library.version, gpu, graph.chunk, precision)
+        found = None if precision == "int8" else cache.read(key)
         if found is None:
             made = build_engine(library, graph, gpu, batches=key.batches, timings=timings)
             plan, inspection = Plan(made.plan, msgspec.json.encode(made.inspection)), made.inspection
@@ -65,18 +75,3 @@ def build_engines(
             check_inspection(inspection, graph.manifest)
         engines.append(Engine(key, str(cache.path(key)), len(plan.plan), found is None, inspection))
     return engines
-
-
-def key_of(bundle: Bundle, library: Library, gpu: str, chunk: int) -> PlanKey:
-    """What decides whether an engine may be used for this bundle."""
-    manifest = bundle.manifest
-    weights = ({name: digest for name, digest in manifest.files.items() if name != GOLDEN}, manifest.constants)
-    return PlanKey(
-        weights=hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest(),
-        gpu=gpu,
-        builder=library.name,
-        version=library.version,
-        precision=manifest.precision,
-        chunk=chunk,
-        batches=(1, 1, 1) if manifest.batch_limit == 1 else BATCHES,
-    )

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_rnn.contract.errors import EngineError
+from edge_rnn.contract.plans import BATCHES
+from edge_rnn.contract.tensorrt import Library, logger, told_error
 from exporters.decompose.chunk import ChunkGraph
 from exporters.tensorrt.inspection import Inspection, check_inspection, read_log
-from exporters.tensorrt.library import Library
-
-BATCHES = (1, 64, 4096)
-"""Streams a call: the fewest, what the engine is tuned for, the most."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,14 @@ def build_engine(
     batches: tuple[int, int, int] = BATCHES,
     timings: Path | None = None,
 ) -> Built:
-    """Build the engine of one chunk in fp32 proper: no TF32, and NaN stays NaN, as the runtime looks for it.
+    """Build the engine of one chunk in the types of its graph: no TF32, and NaN stays NaN, as the runtime looks for it.
 
     ``timings``: the file of the timing cache, which ``tensorrt`` fills; TensorRT for RTX measures on the device.
     Raises `EngineError` saying what the builder told.
     """
     trt = library.module
     told: list[str] = []
-    log = _logger(trt, told)
+    log = logger(trt, told)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -68,7 +66,7 @@ def build_engine(
         config.set_timing_cache(cache, False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failed(library, graph, f"cannot build it for {gpu}: {_error_in(told)}")
+        raise _failed(library, graph, f"cannot build it for {gpu}: {told_error(told)}")
     if kept:
         assert timings is not None
         timings.parent.mkdir(parents=True, exist_ok=True)
@@ -88,29 +86,6 @@ def _set_profile(builder: Any, config: Any, network: Any, batches: tuple[int, in
             tensor.name, *(tuple(batch if size < 0 else size for size in tensor.shape) for batch in batches)
         )
     config.add_optimization_profile(profile)
-
-
-def _logger(trt: Any, told: list[str]) -> Any:
-    """A logger that keeps each line, errors marked."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            bad = severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
-            told.append(f"{_BAD}{message}" if bad else message)
-
-    return Log()
-
-
-_BAD = "error: "
-
-
-def _error_in(told: list[str]) -> str:
-    return next(
-        (line.removeprefix(_BAD).splitlines()[0][:300] for line in told if line.startswith(_BAD)), "no reason given"
-    )
 
 
 def _failed(library: Library, graph: ChunkGraph, what: str) -> EngineError:

@@ -38,14 +38,18 @@ class DeviceArena:
         self._host = Arena(specs, first, capacity, host)
         self._xp = xp
         self._to_host: Callable[[Any], np.ndarray] = getattr(xp, "asnumpy", np.asarray)
-        self._arrays = [xp.empty((rows, *spec.row_shape), spec.dtype) for spec in specs]
+        self.arrays = [xp.empty((rows + 1, *spec.row_shape), spec.dtype) for spec in specs]
         self._first = [xp.asarray(value, spec.dtype) for spec, value in zip(specs, first, strict=True)]
+        for array, value in zip(self.arrays, self._first, strict=True):
+            array[rows] = value
         self._row_of = np.full(capacity, NOWHERE, np.int64)
         self._slot_of = np.full(rows, NOWHERE, np.int64)
         self._used = np.zeros(rows, np.int64)
         self._dirty = np.zeros(rows, bool)
         self._calls = 0
         self.rows = rows
+        self.scratch = rows
+        """A row of the device that is no slot's: calls of a fixed size are filled up with it."""
         self.row_bytes = self._host.row_bytes
         self.loaded = 0
         """Rows copied to the device so far."""
@@ -69,7 +73,7 @@ class DeviceArena:
         rows = self._present(slots)
         if rows.size:
             index = self._xp.asarray(rows)
-            for array, value in zip(self._arrays, self._first, strict=True):
+            for array, value in zip(self.arrays, self._first, strict=True):
                 array[index] = value
             self._dirty[rows] = False
 
@@ -77,20 +81,47 @@ class DeviceArena:
         """The states of one stream that has seen nothing, on the device: ``[1, *row]`` per state pair."""
         return [value[None] for value in self._first]
 
+    def enter(self, slots: np.ndarray) -> np.ndarray:
+        """The rows of these slots, each on the device now: int64[n], places in `arrays`.
+
+        Raises `EngineError` for more slots than the device has rows.
+        """
+        if slots.size > self.rows:
+            raise EngineError(
+                f"a call for {slots.size} streams does not fit a device with rows for {self.rows}; call for fewer"
+            )
+        self._calls += 1
+        rows: np.ndarray = self._row_of[slots]
+        absent = slots[rows == NOWHERE]
+        if absent.size:
+            room = self._make_room(absent.size, rows[rows != NOWHERE])
+            index = self._xp.asarray(room)
+            for array, value in zip(self.arrays, self._host.gather(absent), strict=True):
+                array[index] = self._xp.asarray(value)
+            self._row_of[absent], self._slot_of[room], self._dirty[room] = room, absent, False
+            self.loaded += absent.size
+            rows = self._row_of[slots]
+        self._used[rows] = self._calls
+        return rows
+
     def gather(self, slots: np.ndarray) -> list[Any]:
         """Copies of the states of these slots, on the device: ``[batch, *row]`` per state pair.
 
         Raises `EngineError` for more slots than the device has rows.
         """
-        index = self._xp.asarray(self._enter(slots))
-        return [array[index] for array in self._arrays]
+        index = self._xp.asarray(self.enter(slots))
+        return [array[index] for array in self.arrays]
 
     def scatter(self, slots: np.ndarray, states: Sequence[Any]) -> None:
         """Put states back: ``[batch, *row]`` per state pair, on the device; ``slots`` has no repeats."""
-        rows = self._enter(slots)
+        rows = self.enter(slots)
         index = self._xp.asarray(rows)
-        for array, value in zip(self._arrays, states, strict=True):
+        for array, value in zip(self.arrays, states, strict=True):
             array[index] = value
+        self.changed(rows)
+
+    def changed(self, rows: np.ndarray) -> None:
+        """These rows, which `enter` gave, have new values that the host has not."""
         self._dirty[rows] = True
 
     def read(self, slots: np.ndarray) -> np.ndarray:
@@ -109,26 +140,6 @@ class DeviceArena:
         found: np.ndarray = rows[rows != NOWHERE]
         return found
 
-    def _enter(self, slots: np.ndarray) -> np.ndarray:
-        """The rows of these slots, each on the device now: int64[n]."""
-        if slots.size > self.rows:
-            raise EngineError(
-                f"a call for {slots.size} streams does not fit a device with rows for {self.rows}; call for fewer"
-            )
-        self._calls += 1
-        rows: np.ndarray = self._row_of[slots]
-        absent = slots[rows == NOWHERE]
-        if absent.size:
-            room = self._make_room(absent.size, rows[rows != NOWHERE])
-            index = self._xp.asarray(room)
-            for array, value in zip(self._arrays, self._host.gather(absent), strict=True):
-                array[index] = self._xp.asarray(value)
-            self._row_of[absent], self._slot_of[room], self._dirty[room] = room, absent, False
-            self.loaded += absent.size
-            rows = self._row_of[slots]
-        self._used[rows] = self._calls
-        return rows
-
     def _make_room(self, count: int, wanted: np.ndarray) -> np.ndarray:
         """Rows that are free or were used longest ago, and free now; ``wanted`` are not among them."""
         age = np.where(self._slot_of == NOWHERE, -1, self._used)
@@ -144,7 +155,7 @@ class DeviceArena:
         dirty = rows[self._dirty[rows]]
         if dirty.size:
             index = self._xp.asarray(dirty)
-            self._host.scatter(self._slot_of[dirty], [self._to_host(array[index]) for array in self._arrays])
+            self._host.scatter(self._slot_of[dirty], [self._to_host(array[index]) for array in self.arrays])
             self._dirty[dirty] = False
             self.saved += dirty.size
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.fingerprint import state_fingerprint
-from edge_rnn.contract.verification import check_golden
 from runtime.checkpoint.checkpoint import Checkpoint
 from runtime.checkpoint.recovered import Standing
 from runtime.checkpoint.recovery import Recovery
@@ -20,15 +17,13 @@ from runtime.core.processor import Processor, ProcessorSettings
 from runtime.core.scheduler import Limits
 from runtime.daemon.audio import make_sound
 from runtime.daemon.daemon import Daemon, LoopSettings
+from runtime.daemon.engine import chosen_engine
 from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import generator_on
 from runtime.daemon.settings import RunSettings
-from runtime.engines.cpu import open_cpu_engine
 from runtime.observe.metrics import Metrics
 from runtime.observe.timed_engine import TimedEngine
 from runtime.transports.protocol import MemberSettings, Transport
-
-log = logging.getLogger("edge_rnn.daemon")
 
 RECORD_BYTES = 1_000_000
 """The least default of the clients' and the brokers' limits of one record."""
@@ -41,22 +36,11 @@ class Model:
     """An opened bundle with the states of its streams; at most one daemon has it at a time."""
 
     def __init__(self, bundle: Bundle, settings: RunSettings, limits: Limits, metrics: Metrics) -> None:
-        """Open the engine and run the golden vectors. Raises `EngineError`, `GateFailed`, `UsageError`."""
-        engine = open_cpu_engine(
-            bundle,
-            tuned=True,
-            threads=settings.threads,
-            folder=None if settings.arena_dir is None else Path(settings.arena_dir),
-        )
-        log.info(
-            "model calls",
-            extra={
-                "streams": engine.tuning.streams,
-                "threads": engine.tuning.threads,
-                "rows_per_second": round(max(engine.tuning.rates.values())),
-            },
-        )
-        check_golden(bundle, engine.step)
+        """Open the engine, which repeats the golden vectors.
+
+        Raises `EngineError`, `GateFailed`, `MissingDependency`, `UsageError`.
+        """
+        engine = chosen_engine(bundle, settings, metrics)
         manifest = bundle.manifest
         decoder = make_decoder(settings.codec, manifest)
         encoder = make_encoder(settings.encoder, manifest)

@@ -9,9 +9,11 @@ from typing import Literal, cast
 import msgspec
 
 from edge_rnn.contract.errors import UsageError
+from edge_rnn.contract.plans import EnginePrecision, engines_folder
 from edge_rnn.contract.units import parse_duration, parse_size
 from runtime.checkpoint.policy import NewModel, RecoveryPolicy, SnapshotPolicy
 from runtime.core.outbox import HeaderMode
+from runtime.engines.devices import Device
 from runtime.transports.protocol import Delivery
 
 SHADOW_WARMUP = "warmup=10m"
@@ -48,6 +50,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     background_records: int = 256
     max_chunk: int = 256
     threads: int | None = None
+    device: Device = "auto"
+    cache_dir: str | None = None
+    engine_precision: EnginePrecision = "fp32"
     workers: int = 1
     headers: Literal["none", "model", "origin", "trace"] | None = None
     null_key: Literal["dead-letter", "partition"] = "dead-letter"
@@ -67,6 +72,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     def commit_interval_s(self) -> float:
         """The longest time between two commits under load, in seconds."""
         return parse_duration(self.commit_interval, "--commit-interval")
+
+    @property
+    def engines(self) -> Path:
+        """Where TensorRT's engines are kept."""
+        return engines_folder() if self.cache_dir is None else Path(self.cache_dir)
 
     @property
     def snapshots(self) -> SnapshotPolicy:

@@ -2,78 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import io
+import logging
 from typing import Any
 
-import numpy as np
-
 from edge_rnn.contract.bundle import Bundle
-from edge_rnn.contract.errors import EngineError, MissingDependency
+from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.ort import import_onnxruntime
-from edge_rnn.contract.signature import StateSpec
-from edge_rnn.contract.stepgraph import Arrays
+from edge_rnn.contract.plans import BATCHES, TOLERANCES
 from edge_rnn.contract.verification import check_golden
-from runtime.engines.bound import BoundStep
-from runtime.engines.device import DeviceEngine, DeviceStep
+from runtime.core.arena import Rows
+from runtime.engines.bound import BoundSession, BoundStep
+from runtime.engines.cupy_device import ThroughHost, import_cupy, pinned, room_told, rows_that_fit
+from runtime.engines.device import DeviceEngine
+from runtime.engines.recorded import repeat
+from runtime.engines.tuning import Tuning
+
+log = logging.getLogger("edge_rnn.engines")
 
 PROVIDER = "CUDAExecutionProvider"
-SHARE = 0.5
-"""Of the memory that is free, what states may take; the rest is for the model and its calls."""
-
-MOST_ROWS = 1 << 20
-TOLERANCE = 1e-4
-"""Of the golden vectors, which were recorded on a CPU: sums are made in another order here."""
 
 
-def open_cuda_engine(bundle: Bundle, *, rows: int | None = None, tolerance: float = TOLERANCE) -> DeviceEngine:
+def open_cuda_engine(
+    bundle: Bundle,
+    *,
+    rows: int | None = None,
+    tolerance: float = TOLERANCES["fp32"],
+    host: Rows = pinned,
+    graphs: bool = True,
+) -> DeviceEngine:
     """Open a bundle on the first GPU and repeat its golden vectors there: a provider that is listed may not run.
 
     ``rows``: streams whose states are on the device at once; the default is what fits into half of its free memory.
-    Products are in fp32 proper, without TF32. Raises `MissingDependency`, `EngineError` when there is no GPU, it has
+    ``graphs``: ONNX Runtime records calls as CUDA graphs, one for each number of steps and bucket of streams, where it
+    can: all of the graph has to run on the GPU. Products are in fp32 proper, without TF32. Raises `MissingDependency`, `EngineError` when there is no GPU, it has
     no room, or the graph does not open or run there, `GateFailed` when it runs and gives something else.
     """
-    cupy = import_cupy()
-    try:
-        return _opened(bundle, cupy, rows, tolerance)
-    except cupy.cuda.memory.OutOfMemoryError as error:
-        raise EngineError(
-            f"the GPU has no room for {bundle.manifest.name!r}: {error}; give fewer rows, or run it on the CPU"
-        ) from error
-
-
-def import_cupy() -> Any:
-    """CuPy, with a GPU that it can use. Raises `MissingDependency`, `EngineError`."""
-    try:
-        import cupy
-    except ImportError as error:
-        raise MissingDependency(
-            f"the CUDA engine needs CuPy, which cannot be imported ({error}); pip install cupy-cuda12x, or cupy-cuda13x"
-        ) from error
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise EngineError(f"no GPU can be used: {error}; install NVIDIA's driver, or run on the CPU") from error
-    if not count:
-        raise EngineError("no GPU can be used: the driver shows none; run on the CPU")
-    return cupy
-
-
-def _opened(bundle: Bundle, cupy: Any, rows: int | None, tolerance: float) -> DeviceEngine:
-    manifest = bundle.manifest
+    cupy, manifest = import_cupy(), bundle.manifest
 
     def settle() -> None:
         cupy.cuda.get_current_stream().synchronize()
 
-    step = BoundStep(manifest, _session(bundle), cupy, "cuda", bundle.constants(), settle)
-    check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
-    if rows is None:
-        free, _ = cupy.cuda.Device().mem_info
-        rows = max(1, min(MOST_ROWS, int(SHARE * free) // max(1, manifest.state_bytes)))
-    first = [bundle.initial_state(spec) for spec in manifest.states]
-    return DeviceEngine(manifest, step, first, cupy, rows, host=pinned)
+    def opened(recorded: bool) -> BoundStep:
+        options = import_onnxruntime().RunOptions if recorded else None
+        run = BoundSession(_session(bundle, recorded), "cuda", settle, options)
+        step = BoundStep(manifest, run, cupy, bundle.constants(), fixed=recorded)
+        check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
+        return step
+
+    with room_told(cupy, bundle):
+        try:
+            step, record = opened(graphs), repeat if graphs else None
+        except EngineError as error:
+            if not graphs:
+                raise
+            log.debug("no CUDA graphs: %s", error)
+            step, record = opened(False), None
+        first = [bundle.initial_state(spec) for spec in manifest.states]
+        rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
+        tuning = Tuning(streams=BATCHES[-1])
+        return DeviceEngine(manifest, step, first, cupy, rows, host=host, tuning=tuning, record=record)
 
 
-def _session(bundle: Bundle) -> Any:
+def _session(bundle: Bundle, graphs: bool = False) -> Any:
     """A session on the first GPU. Raises `EngineError` where it does not open there, or opens on the CPU instead."""
     ort = import_onnxruntime()
     if PROVIDER not in ort.get_available_providers():
@@ -81,9 +73,12 @@ def _session(bundle: Bundle) -> Any:
             f"onnxruntime {ort.__version__} has no {PROVIDER}, only {', '.join(ort.get_available_providers())};"
             " pip uninstall onnxruntime, then pip install 'edge-rnn[gpu]'"
         )
+    if hasattr(ort, "preload_dlls"):  # CUDA's libraries out of Python packages; what it cannot find it prints
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and said once
-    given = {"device_id": "0", "use_tf32": "0"}
+    given = {"device_id": "0", "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
     try:
         session = ort.InferenceSession(str(bundle.graph_path), options, providers=[(PROVIDER, given)])
     except Exception as error:  # onnxruntime raises its own classes, which share no base
@@ -97,27 +92,3 @@ def _session(bundle: Bundle) -> Any:
             " do not fit this driver; edge-rnn doctor says more"
         )
     return session
-
-
-def pinned(spec: StateSpec, capacity: int, before: np.ndarray | None) -> np.ndarray:
-    """Rows in memory that a GPU copies from and to directly; see `runtime.core.arena.Rows`."""
-    import cupyx
-
-    rows: np.ndarray = cupyx.empty_pinned((capacity, *spec.row_shape), spec.dtype)
-    if before is not None:
-        rows[: len(before)] = before
-    return rows
-
-
-class ThroughHost:
-    """A device's step function with arrays of the host, for the gates; see `edge_rnn.contract.stepgraph.Step`."""
-
-    def __init__(self, step: DeviceStep, xp: Any) -> None:
-        self._step, self._xp = step, xp
-        self._to_host = getattr(xp, "asnumpy", np.asarray)
-
-    def __call__(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /) -> tuple[Arrays, Arrays]:
-        """Run one call, up and down again."""
-        given = [[self._xp.asarray(np.ascontiguousarray(value)) for value in values] for values in (inputs, states)]
-        outputs, new = self._step(*given)
-        return [self._to_host(value) for value in outputs], [self._to_host(value) for value in new]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 _LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
 _CALL_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
@@ -34,6 +34,19 @@ class Metrics:
         self._horizon = Gauge(
             "edge_rnn_replay_horizon_records",
             "Offsets of one partition that a crash now would replay",
+            registry=registry,
+        )
+        self._engine = Info("edge_rnn_engine", "What runs the model: cpu, cuda or tensorrt", registry=registry)
+        self._rate = Gauge(
+            "edge_rnn_engine_trial_steps_per_second",
+            "Of each engine that was tried at start",
+            ["engine"],
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "edge_rnn_engine_fallbacks",
+            "Engines that this machine should have, but do not run",
+            ["engine"],
             registry=registry,
         )
         self._evicted = Counter("edge_rnn_evicted_streams", "Streams evicted, beyond --max-streams", registry=registry)
@@ -88,6 +101,14 @@ class Metrics:
         self._restores.inc()
         self._restored_streams.inc(streams)
         self._restore.observe(seconds)
+
+    def chose(self, engine: str, rates: Mapping[str, float], failed: Iterable[str]) -> None:
+        """An engine was chosen at start; ``rates`` of those tried, and the names of those that failed."""
+        self._engine.info({"name": engine})
+        for name, rate in rates.items():
+            self._rate.labels(name).set(rate)
+        for name in failed:
+            self._fallbacks.labels(name).inc()
 
     def evicted(self, streams: int) -> None:
         """Streams made room for others."""

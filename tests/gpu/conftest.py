@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from edge_rnn.contract.errors import EdgeRnnError
-from runtime.engines.cuda import import_cupy
+from runtime.engines.cupy_device import import_cupy
+from tests.daemon.conftest import bundle, embedded  # noqa: F401 (fixtures of the tests here)
 
 
 @pytest.fixture(scope="session")

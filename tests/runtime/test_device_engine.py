@@ -16,8 +16,8 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.verification import check_golden, verify_bundle
-from runtime.engines import cuda
-from runtime.engines.bound import BoundStep
+from runtime.engines import cuda, cupy_device
+from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 from runtime.engines.device import DeviceEngine
 from tests.models_for_tests import make_bundle
@@ -31,7 +31,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def bound(bundle: Bundle) -> BoundStep:
     """The step graph by IO binding, on the CPU."""
     session = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
-    return BoundStep(bundle.manifest, session, np, "cpu", bundle.constants())
+    return BoundStep(bundle.manifest, BoundSession(session, "cpu"), np, bundle.constants())
 
 
 def engines(bundle: Bundle, rows: int) -> tuple[CpuEngine, DeviceEngine]:
@@ -113,7 +113,7 @@ def test_device_engine_works_until_the_step_fails(bundle: Bundle) -> None:
     _, device = engines(bundle, 8)
     assert device.works()
     session = SimpleNamespace(io_binding=lambda: 1 / 0)
-    device.step = BoundStep(bundle.manifest, session, np, "cpu", {})
+    device.step = BoundStep(bundle.manifest, BoundSession(session, "cpu"), np, {})
     assert not device.works()
 
 
@@ -126,7 +126,8 @@ def test_bound_step_waits_for_the_array_module_before_each_run(bundle: Bundle) -
         session.run_with_iobinding(binding)
 
     watched = SimpleNamespace(io_binding=session.io_binding, run_with_iobinding=run)
-    step = BoundStep(bundle.manifest, watched, np, "cpu", {}, lambda: order.append("settle"))
+    run_ = BoundSession(watched, "cpu", lambda: order.append("settle"))
+    step = BoundStep(bundle.manifest, run_, np, {})
     states = [np.zeros((2, *spec.row_shape), spec.dtype) for spec in bundle.manifest.states]
     for _ in range(2):
         step([np.ones((1, 2, 3), np.float32)], states)
@@ -134,7 +135,7 @@ def test_bound_step_waits_for_the_array_module_before_each_run(bundle: Bundle) -
 
 
 def test_bound_step_passes_the_gates_of_the_bundle(bundle: Bundle) -> None:
-    step = cuda.ThroughHost(bound(bundle), np)
+    step = cupy_device.ThroughHost(bound(bundle), np)
     check_golden(bundle, step)
     verify_bundle(bundle, step)
 
@@ -183,14 +184,14 @@ def test_bound_step_with_other_axis_orders_and_constants_gives_the_same(tmp_path
     rng = np.random.default_rng(4)
     x, s = rng.random((3, 5, 2), np.float32), rng.random((5, 2), np.float32)
     expected = StepGraph(manifest, data, constants=constants)([x], [s])
-    found = BoundStep(manifest, session, np, "cpu", constants)([x], [s])
+    found = BoundStep(manifest, BoundSession(session, "cpu"), np, constants)([x], [s])
     for mine, theirs in zip(found, expected, strict=True):
         assert (mine[0] == theirs[0]).all()
 
 
 def test_bound_step_of_one_stream_a_call_is_refused(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="run it on the CPU"):
-        BoundStep(msgspec.structs.replace(bundle.manifest, batch_limit=1), None, np, "cpu", {})
+        BoundStep(msgspec.structs.replace(bundle.manifest, batch_limit=1), lambda feed, results: None, np, {})
 
 
 def test_cuda_engine_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +203,8 @@ def test_cuda_engine_without_cupy_says_what_to_install(monkeypatch: pytest.Monke
         return real(name, *more, **others)
 
     monkeypatch.setattr(builtins, "__import__", importing)
-    with pytest.raises(MissingDependency, match="pip install cupy-cuda12x"):
-        cuda.import_cupy()
+    with pytest.raises(MissingDependency, match="cupy-cuda12x"):
+        cupy_device.import_cupy()
 
 
 def test_cuda_engine_with_a_runtime_that_lacks_the_provider_says_so(bundle: Bundle) -> None:
@@ -225,3 +226,57 @@ def test_cuda_engine_with_a_provider_that_is_listed_but_does_not_run_says_so(
     monkeypatch.setattr(cuda, "import_onnxruntime", lambda: ort)
     with pytest.raises(EngineError, match="lists CUDAExecutionProvider but runs on CPUExecutionProvider"):
         cuda._session(bundle)
+
+
+class Watched(BoundSession):
+    """Notes the arrays and options of each run."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.inner = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
+        super().__init__(self, "cpu", options=onnxruntime.RunOptions)
+        self.graphs: list[str] = []
+
+    def io_binding(self) -> Any:
+        return self.inner.io_binding()
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self.graphs.append(options.get_run_config_entry("gpu_graph_id"))
+        self.inner.run_with_iobinding(binding, options)
+
+
+def test_calls_of_one_size_are_one_graph_on_the_same_arrays(bundle: Bundle) -> None:
+    session = Watched(bundle)
+    step, plain = BoundStep(bundle.manifest, session, np, bundle.constants(), fixed=True), bound(bundle)
+    states = [np.zeros((6, *spec.row_shape), spec.dtype) for spec in bundle.manifest.states]
+    rng = np.random.default_rng(0)
+    for steps, batch in [(1, 2), (4, 2), (1, 2), (1, 6), (4, 2), (1, 2)]:
+        x = rng.standard_normal((steps, batch, 3)).astype(np.float32)
+        given = [value[:batch] for value in states]
+        found, expected = step([x], given), plain([x], given)
+        for mine, theirs in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+            assert mine.tobytes() == theirs.tobytes()
+    assert session.graphs == ["1", "2", "1", "3", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("out of memory allocating 9 bytes"), RuntimeError("cudaErrorLaunchFailure")]
+)
+@pytest.mark.parametrize("rows", [2, 8])
+def test_device_engine_whose_device_fails_says_so_and_leaves_all_states(
+    bundle: Bundle, error: Exception, rows: int
+) -> None:
+    _, device = engines(bundle, rows)
+    slots, x = np.arange(5), np.ones((2, 5, 3), np.float32)
+    device.run(slots, [x])
+    before, step, left = device.read(np.arange(9)), device.step, [5]
+
+    def failing(inputs: Sequence[Any], states: Sequence[Any], /) -> tuple[list[Any], list[Any]]:
+        left[0] -= len(states[0])
+        if not left[0]:
+            raise error
+        return step(inputs, states)
+
+    device.step = failing
+    with pytest.raises(EngineError, match=f"the device failed on . streams .*{error}.*--device cpu"):
+        device.run(slots, [x])
+    assert (device.read(np.arange(9)) == before).all()

@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import ExportRefused, GateFailed, UsageError
+from edge_rnn.contract.plans import binary_chunks
 from edge_rnn.contract.signature import ConstantSpec
 from edge_rnn.contract.stepgraph import StepGraph, first_states, open_step_graph
 from edge_rnn.contract.verification import measure_bundle
 from exporters.decompose.chunk import ChunkGraph, decompose_bundle
-from exporters.decompose.proof import ChunkedStep, binary_chunks, prove_chunks
+from exporters.decompose.proof import ChunkedStep, prove_chunks
 from exporters.export import export_bundle
 from exporters.inputs import parse_input
 from exporters.source import Source

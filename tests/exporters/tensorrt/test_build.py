@@ -15,17 +15,19 @@ import onnx
 import pytest
 
 from edge_rnn.cli.main import run
-from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.bundle import Bundle, open_bundle
 from edge_rnn.contract.errors import EngineError, UsageError
-from edge_rnn.contract.plans import PlanCache
+from edge_rnn.contract.plans import TOLERANCES, EnginePrecision, PlanCache, PlanKey, plan_key
+from edge_rnn.contract.tensorrt import Library, find_library
 from edge_rnn.models import save
 from exporters.decompose.chunk import ChunkGraph, decompose_bundle
 from exporters.export import export_bundle
 from exporters.inputs import parse_input
 from exporters.source import Source
-from exporters.tensorrt.ahead import build_engines, key_of
+from exporters.tensorrt import ahead
+from exporters.tensorrt.ahead import build_engines
 from exporters.tensorrt.build import build_engine
-from exporters.tensorrt.library import Library, find_library
+from exporters.tensorrt.lower import calibration_of, largest_inputs, lower_chunk
 from tests.exporters.models import CELLS, Case, source
 from tests.exporters.zoo.cases import EXPORTED, Kind
 
@@ -44,6 +46,10 @@ def library() -> Library:
 @pytest.fixture(scope="module")
 def lstm(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(source(Case("lstm", 2, "regression")), tmp_path_factory.mktemp("lstm") / "b")
+
+
+def key_of(bundle: Bundle, library: Library, gpu: str, chunk: int) -> PlanKey:
+    return plan_key(bundle.manifest, library.name, library.version, gpu, chunk)
 
 
 def inspect(library: Library, bundle: Bundle, chunk: int, gpu: str) -> None:
@@ -86,6 +92,32 @@ def test_gates_of_a_step_fuse_into_one_kernel(library: Library, lstm: Bundle) ->
     assert len(steps) == 2  # one a layer of the model
     for layer in steps:
         assert {name.rpartition("/")[2] for name in layer.operators} >= {"Split", "Sigmoid", "Tanh", "Mul", "Add"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "types"), [("fp16", "Half"), ("bf16", "BFloat16"), ("int8", "Int8")], ids=lambda each: each
+)
+def test_engine_of_a_lower_precision_makes_its_products_in_it_and_keeps_states_in_fp32(
+    library: Library, lstm: Bundle, precision: EnginePrecision, types: str
+) -> None:
+    largest = largest_inputs(lstm, calibration_of(lstm, None))
+    graph = lower_chunk(decompose_bundle(lstm, 2), precision, largest)
+    found = build_engine(library, graph, GPUS[list(TOLERANCES).index(precision)]).inspection
+    products = [layer for layer in found.layers if any(name.endswith("/MatMul") for name in layer.operators)]
+    assert len(products) >= 5  # of both layers, and the head
+    assert all(types in layer.types for layer in products if layer.kind in ("gemm", "runtime_fusion"))
+    assert found.loops == 0
+    names = {spec.input for spec in lstm.manifest.states} | {spec.output for spec in lstm.manifest.states}
+    assert {tensor.dtype for tensor in found.tensors if tensor.name in names} == {"Float"}
+
+
+def test_engines_of_each_precision_have_keys_of_their_own(library: Library, lstm: Bundle, tmp_path: Path) -> None:
+    def builds(precision: EnginePrecision) -> list[bool]:
+        found = build_engines(lstm, library, "sm_89", tmp_path, largest=1, precision=precision)
+        return [engine.built for engine in found]
+
+    assert [builds("fp16"), builds("fp16"), builds("bf16")] == [[True], [False], [True]]
+    assert [builds("int8"), builds("int8")] == [[True], [True]]  # another calibration is another engine
 
 
 def test_engines_are_built_once_and_a_stale_or_foreign_one_anew(library: Library, lstm: Bundle, tmp_path: Path) -> None:
@@ -149,6 +181,17 @@ def test_command_builds_engines_and_shows_what_became_of_the_graph(
     assert all(Path(engine["path"]).is_file() for engine in told["engines"])
 
 
+def test_command_builds_engines_in_another_precision_beside_a_bundle_in_fp32(
+    trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "chunk_sizes", lambda manifest, largest: [1, 2])
+    call = ["export", trained, "-o", str(tmp_path / "b"), "--target", "tensorrt", "--gpu", "sm_86", "--json"]
+    assert run([*call, "--cache-dir", str(tmp_path / "cache"), "--precision", "fp16"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {engine["key"]["precision"] for engine in told["engines"]} == {"fp16"}
+    assert open_bundle(tmp_path / "b").manifest.precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -156,7 +199,8 @@ def test_command_builds_engines_and_shows_what_became_of_the_graph(
         (["--target", "tensorrt"], "needs --gpu"),
         (["--target", "cuda"], "expected onnx or tensorrt"),
         (["--gpu", "sm_89"], "--gpu goes with --target tensorrt"),
-        (["--target", "tensorrt", "--gpu", "sm_89", "--precision", "int8"], "in fp32 so far"),
+        (["--target", "tensorrt", "--gpu", "sm_89", "--precision", "fp8"], "engines are in fp32, fp16, bf16, int8"),
+        (["--target", "tensorrt", "--gpu", "sm_89", "--weight-bits", "7"], "--weight-bits is for the CPU"),
     ],
 )
 def test_command_called_wrongly_says_what_fits_and_writes_nothing(

@@ -13,6 +13,7 @@ MODULES = {"tensorrt_rtx_bindings": "tensorrt_rtx", "tensorrt_rtx": "tensorrt_rt
 """Modules to try, in order, and the name of the library that each is."""
 
 _NOT_GPUS = ("NONE", "CURRENT")
+_BAD = "error: "
 _MAJOR, _MINOR = 75, 76
 """The driver's numbers for the two parts of a compute capability."""
 
@@ -53,17 +54,45 @@ class Library:
         )
 
 
-def find_library() -> Library:
-    """The first of `MODULES` that can be imported. Raises `MissingDependency`."""
+def installed_library() -> Library | None:
+    """The first of `MODULES` that can be imported."""
     for module, name in MODULES.items():
         try:
             found = importlib.import_module(module)
         except ImportError:
             continue
         return Library(found, name, str(found.__version__))
+    return None
+
+
+def find_library() -> Library:
+    """The same. Raises `MissingDependency` where there is none."""
+    if (found := installed_library()) is not None:
+        return found
     raise MissingDependency(
         "--target tensorrt needs TensorRT, which is not installed; to build without a GPU: pip install"
         " 'edge-rnn[rtx]' (tensorrt-rtx-cu13-libs and -bindings); on the device: pip install 'edge-rnn[tensorrt]'"
+    )
+
+
+def logger(module: Any, told: list[str]) -> Any:
+    """A logger for the library's objects that keeps each line in ``told``, errors marked."""
+
+    class Log(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            bad = severity in (module.ILogger.Severity.ERROR, module.ILogger.Severity.INTERNAL_ERROR)
+            told.append(f"{_BAD}{message}" if bad else message)
+
+    return Log()
+
+
+def told_error(told: list[str]) -> str:
+    """The first error among lines that a `logger` kept."""
+    return next(
+        (line.removeprefix(_BAD).splitlines()[0][:300] for line in told if line.startswith(_BAD)), "no reason given"
     )
 
 

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_rnn.cli.engines import ahead_of, engines_folder
+from edge_rnn.cli.engines import ahead_of
+from edge_rnn.contract import tensorrt as library
 from edge_rnn.contract.errors import EngineError, MissingDependency, UsageError
+from edge_rnn.contract.plans import engines_folder
 from edge_rnn.contract.signature import InputSpec, Manifest, OutputSpec, StateSpec
-from exporters.tensorrt import library
+from edge_rnn.contract.tensorrt import Library, find_library
 from exporters.tensorrt.inspection import Inspection, check_inspection, read_log, table
-from exporters.tensorrt.library import Library, find_library
 
 Capability = enum.Enum("Capability", ["NONE", "CURRENT", "SM75", "SM89", "SM120"])
 RTX = Library(SimpleNamespace(ComputeCapability=Capability), "tensorrt_rtx", "1.7")
@@ -111,7 +112,7 @@ def test_either_library_is_found_and_none_is_said(monkeypatch: pytest.MonkeyPatc
         ("cuda", None, None, "fp32", "--target is 'cuda', expected onnx or tensorrt"),
         ("onnx", "sm_89", None, "fp32", "--gpu goes with --target tensorrt"),
         ("onnx", None, Path("engines"), "fp32", "--cache-dir goes with --target tensorrt"),
-        ("tensorrt", "sm_89", None, "int8", "in fp32 so far, --precision is 'int8'"),
+        ("tensorrt", "sm_89", None, "fp8", "--precision is 'fp8', engines are in fp32, fp16, bf16, int8"),
         ("tensorrt", "sm_90", None, "fp32", "sm_75, sm_89, sm_120; --gpu sm_90"),
     ],
 )

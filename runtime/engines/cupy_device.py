@@ -1,0 +1,122 @@
+"""CuPy as the array module of an NVIDIA GPU: found, its memory, its queue, and CUDA graphs. Not seen on a GPU so far."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.errors import EngineError, MissingDependency
+from edge_rnn.contract.signature import StateSpec
+from edge_rnn.contract.stepgraph import Arrays
+from runtime.engines.device import DeviceStep
+from runtime.engines.recorded import Repeated
+
+log = logging.getLogger("edge_rnn.engines")
+
+SHARE = 0.5
+"""Of the memory that is free, what states may take; the rest is for the model and its calls."""
+
+MOST_ROWS = 1 << 20
+
+
+def import_cupy() -> Any:
+    """CuPy, with a GPU that it can use. Raises `MissingDependency`, `EngineError`."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise MissingDependency(
+            f"a GPU needs CuPy, which cannot be imported ({error}); pip install 'edge-rnn[gpu]', or cupy-cuda12x for CUDA 12"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise EngineError(f"no GPU can be used: {error}; install NVIDIA's driver, or run on the CPU") from error
+    if not count:
+        raise EngineError("no GPU can be used: the driver shows none; run on the CPU")
+    return cupy
+
+
+@contextmanager
+def room_told(cupy: Any, bundle: Bundle) -> Iterator[None]:
+    """Raises `EngineError` in place of CuPy's own error where the device has no room."""
+    try:
+        yield
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise EngineError(
+            f"the GPU has no room for {bundle.manifest.name!r}: {error}; give fewer rows, or run it on the CPU"
+        ) from error
+
+
+def rows_that_fit(cupy: Any, state_bytes: int) -> int:
+    """How many streams' states are on the device at once, of what is free there now."""
+    free, _ = cupy.cuda.Device().mem_info
+    return max(1, min(MOST_ROWS, int(SHARE * free) // max(1, state_bytes)))
+
+
+def pinned(spec: StateSpec, capacity: int, before: np.ndarray | None) -> np.ndarray:
+    """Rows in memory that a GPU copies from and to directly; see `runtime.core.arena.Rows`."""
+    import cupyx
+
+    rows: np.ndarray = cupyx.empty_pinned((capacity, *spec.row_shape), spec.dtype)
+    if before is not None:
+        rows[: len(before)] = before
+    return rows
+
+
+class CudaGraphs:
+    """Records what a body puts into a queue as a CUDA graph; see `runtime.engines.recorded.Recorder`.
+
+    The body is run once before: libraries load and kernels are compiled then, which a recording may not do. Memory is
+    taken from a pool that belongs to the recording, so that nobody else ever gets what a repetition writes to. Where
+    the driver refuses a recording, the body itself is what repeats it.
+    """
+
+    def __init__(self, cupy: Any, queue: Any) -> None:
+        """``queue``: a stream of CuPy's that is not the default one, which cannot be recorded."""
+        self._cupy = cupy
+        self._queue = queue
+
+    def __call__(self, body: Callable[[], list[Any]], /) -> tuple[Callable[[], object], list[Any]]:
+        """Run, record, and give what repeats it."""
+        pool = self._cupy.cuda.MemoryPool()
+        with self._cupy.cuda.using_allocator(pool.malloc), self._queue:
+            first = body()
+            self._queue.synchronize()
+            try:
+                graph, results = self._recorded(body)
+            except self._cupy.cuda.runtime.CUDARuntimeError as error:
+                log.warning("a call cannot be recorded as a CUDA graph; it is made anew each time: %s", error)
+                return Repeated(body, first), first
+
+        def replay() -> None:
+            assert pool is not None  # it keeps the recording's memory
+            graph.launch(self._queue)
+
+        return replay, results
+
+    def _recorded(self, body: Callable[[], list[Any]]) -> tuple[Any, list[Any]]:
+        self._queue.begin_capture()
+        try:
+            results = body()
+        finally:
+            graph = self._queue.end_capture()
+        return graph, results
+
+
+class ThroughHost:
+    """A device's step function with arrays of the host, for the gates; see `edge_rnn.contract.stepgraph.Step`."""
+
+    def __init__(self, step: DeviceStep, xp: Any) -> None:
+        self._step, self._xp = step, xp
+        self._to_host = getattr(xp, "asnumpy", np.array)
+
+    def __call__(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /) -> tuple[Arrays, Arrays]:
+        """Run one call, up and down again."""
+        given = [[self._xp.asarray(np.ascontiguousarray(value)) for value in values] for values in (inputs, states)]
+        outputs, new = self._step(*given)
+        return [self._to_host(value) for value in outputs], [self._to_host(value) for value in new]
