@@ -129,7 +129,7 @@ min-records = 400
 within = "60s"
 ready = "60s"
 bake = "2s"
-step-ratio = 5
+step-ratio = 12
 {tables}"""
         )
 
