@@ -80,10 +80,10 @@ def enough(gates: Gates, shadow: Shadow) -> bool:
 def judge_shadow(gates: Gates, shadow: Shadow, old: Measured | None) -> list[str]:
     """Why a shadow must not be promoted; empty: it may. ``old`` is the daemon in place."""
     found = _refusals(gates, shadow)
-    if shadow.compared < gates.min_records:
-        found.append(f"only {shadow.compared} outputs were compared within {gates.within}, {gates.min_records} needed")
-    elif shadow.compared:
+    if shadow.compared >= max(gates.min_records, 1):
         found += _agreement(gates, shadow)
+    elif shadow.compared < gates.min_records and not found:
+        found.append(f"only {shadow.compared} outputs were compared within {gates.within}, {gates.min_records} needed")
     found += judge_step(gates, shadow.step_seconds, None if old is None else old.step_s)
     if shadow.lag > gates.max_lag:
         found.append(f"the shadow is {shadow.lag} records behind, at most {gates.max_lag}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,37 +32,60 @@ def town(
             machine.close()
 
 
-def test_good_models_are_promoted_and_bad_ones_are_not_and_nothing_is_lost_or_doubled(town):
-    first = town.release("first")
-    town.deploy("up", first)
+@pytest.fixture(scope="module")
+def first(town: Town) -> Path:
+    """What all devices serve, signed."""
+    release = town.release("first")
+    town.deploy("up", release)
     rows = town.rows()
     assert {row["state"] for row in rows.values()} == {"ok"}, rows
-    with Feed(town.broker, [f"in-{machine.name}" for machine in town.machines]) as feed:
-        for name, reason in (
-            ("disagrees", "of outputs are within"),
-            ("infinite", "the new model refuses"),
-            ("slow", "a step takes"),
-        ):
-            said = town.deploy("up", town.release(name), status=1)
-            assert reason in said
-            assert served(town.rows()) == served(rows), "a model that failed in the shadow was promoted"
+    return Path(release)
 
-        # a release that was altered after it was signed reaches no device
-        altered = Path(first) / "release.json"
-        good = altered.read_bytes()
-        altered.write_bytes(good.replace(b"0.1.0", b"0.1.1"))
-        assert "altered or is signed by another key" in town.deploy("up", first, status=1)
-        altered.write_bytes(good)
 
-        said = town.deploy("up", town.release("second"))
-        assert said.count(": promoting") == COUNT
-        after = town.rows()
-        assert {row["state"] for row in after.values()} == {"ok"}
-        assert not {row["release"] for row in after.values()} & {row["release"] for row in rows.values()}
+@pytest.fixture(scope="module")
+def feed(town: Town, first: Path) -> Iterator[Feed]:
+    """Records for every device, from before the first bad model until all that was sent is to be answered."""
+    feed = Feed(town.broker, [machine.name for machine in town.machines])
+    yield feed
+    feed.stop()
 
-        town.deploy("rollback")
-        assert served(town.rows()) == served(rows)
-        assert "nothing to roll back to" in town.deploy("rollback", status=2)
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("disagrees", "of outputs are within"), ("infinite", "the new model refuses"), ("slow", "a step takes")],
+)
+def test_model_that_is_bad_in_the_shadow_of_the_canary_is_not_promoted(town, feed, name, reason):
+    before = served(town.rows())
+    said = town.deploy("up", town.release(name), status=1)
+    assert reason in said
+    assert f"{COUNT - 1} not-reached" in said
+    assert served(town.rows()) == before
+
+
+def test_release_that_was_altered_after_it_was_signed_reaches_no_device(town, first):
+    altered = first / "release.json"
+    good = altered.read_bytes()
+    altered.write_bytes(good.replace(b"0.1.0", b"0.1.1"))
+    assert "altered or is signed by another key" in town.deploy("up", str(first), status=1)
+    altered.write_bytes(good)
+
+
+def test_good_model_is_promoted_everywhere_and_back_and_nothing_is_lost_or_doubled(town, feed):
+    before, second = town.rows(), town.release("second")
+    feed.longest_pauses()
+    time.sleep(3)
+    usual = feed.longest_pauses()
+    said = town.deploy("up", second)
+    assert said.count(": promoting") == COUNT
+    after = town.rows()
+    assert {row["state"] for row in after.values()} == {"ok"}
+    assert not {row["release"] for row in after.values()} & {row["release"] for row in before.values()}
+    print(f"longest time without an output: {feed.longest_pauses()}; before: {usual}", flush=True)
+
+    town.deploy("rollback")
+    assert served(town.rows()) == served(before)
+    assert "nothing to roll back to" in town.deploy("rollback", status=2)
+    feed.stop()
     town.answered(feed)
 
     entries = town.audited()

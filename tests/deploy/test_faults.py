@@ -60,7 +60,8 @@ def test_devices_killed_in_a_pull_and_in_a_promotion_end_whole_and_nothing_is_lo
     first = town.release("first")
     town.deploy("up", first)
     before = town.rows()
-    with Feed(town.broker, [f"in-{machine.name}" for machine in town.machines]) as feed:
+    feed = Feed(town.broker, [machine.name for machine in town.machines])
+    try:
         second = town.release("second")
         pulling = Assassin(town.machines[2], "pull bundle")
         promoting = Assassin(town.machines[0], "promote")
@@ -86,6 +87,8 @@ def test_devices_killed_in_a_pull_and_in_a_promotion_end_whole_and_nothing_is_lo
         away.power_on()
         town.deploy("pending")
         assert served(town.rows()) == served(before)
+    finally:
+        feed.stop()
     town.answered(feed)
 
     unfinished = town.deploy("audit", "--unfinished", "--json")

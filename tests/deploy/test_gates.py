@@ -43,6 +43,7 @@ def test_shadow_that_is_as_good_may_be_promoted():
 
 def test_shadow_that_refuses_records_needs_no_more_of_them():
     assert enough(Gates(), Shadow(compared=3, dead_letters=1))
+    assert len(judge_shadow(Gates(), Shadow(compared=3, dead_letters=1), OLD)) == 1
     assert not enough(Gates(), Shadow(compared=3))
 
 

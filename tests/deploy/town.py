@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from kafka import KafkaConsumer
 
 from runtime.core.batch import Outgoing
 from runtime.transports.connect import open_broker
@@ -20,42 +21,64 @@ from tests.deploy.containers import BASE, Registry
 from tests.deploy.machines import Machine
 from tests.deploy.spoilt import MAKE, SPIKE
 
+TICKS, STREAMS = 5, 4
+"""Records of one write: so many of each stream."""
+
 
 class Feed:
-    """Writes a record a stream and device again and again, until it is stopped; and knows what it wrote."""
+    """Writes to each device's topic again and again until it is stopped, knows what it wrote, and sees what is answered."""
 
-    def __init__(self, broker: str, topics: list[str]) -> None:
+    def __init__(self, broker: str, names: list[str]) -> None:
         self._broker = open_broker(broker)
-        self._topics = topics
-        self.sent: dict[str, list[tuple[str, int]]] = {topic: [] for topic in topics}
+        self._topics = [f"in-{name}" for name in names]
+        self.sent: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self._topics}
+        self._seen = {f"out-{name}": time.monotonic() for name in names}
+        self._longest = dict.fromkeys(self._seen, 0.0)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._write, daemon=True)]
+        self._threads.append(threading.Thread(target=self._watch, args=(broker,), daemon=True))
+        for thread in self._threads:
+            thread.start()
 
-    def _run(self) -> None:
+    def _write(self) -> None:
         draw, clock = np.random.default_rng(0), int(time.time() * 1000)
+        keys = [f"s{stream}" for _ in range(TICKS) for stream in range(STREAMS)]
         for number in range(10**9):
             if self._stop.wait(0.02):
                 return
+            times = clock + TICKS * number + np.repeat(np.arange(TICKS), STREAMS)
             for topic in self._topics:
-                keys = [f"s{stream}" for stream in range(4)]
-                rows = draw.normal(size=(4, 3)).round(3)
-                if number % 20 == 7:
+                rows = draw.normal(size=(len(keys), 3)).round(3)
+                if number % 10 == 7:
                     rows[0, 2] = SPIKE
                 values = [json.dumps(row.tolist()).encode() for row in rows]
-                times = np.full(4, clock + number, np.int64)
-                self._broker.write(
-                    topic, Outgoing(np.zeros(4, np.int32), times, [key.encode() for key in keys], values)
-                )
-                self.sent[topic] += [(key, clock + number) for key in keys]
+                places = np.zeros(len(keys), np.int32)
+                self._broker.write(topic, Outgoing(places, times, [key.encode() for key in keys], values))
+                self.sent[topic] += zip(keys, times.tolist(), strict=True)
 
-    def __enter__(self) -> Feed:
-        return self
+    def _watch(self, broker: str) -> None:
+        consumer = KafkaConsumer(
+            *self._seen, bootstrap_servers=broker, isolation_level="read_committed", auto_offset_reset="latest"
+        )
+        while not self._stop.is_set():
+            for place in consumer.poll(timeout_ms=20):
+                now = time.monotonic()
+                self._longest[place.topic] = max(self._longest[place.topic], now - self._seen[place.topic])
+                self._seen[place.topic] = now
+        consumer.close()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._broker.close()
+    def longest_pauses(self) -> dict[str, float]:
+        """The longest time without an output of each device since this was asked last, in seconds."""
+        found = {topic: round(seconds, 2) for topic, seconds in self._longest.items()}
+        self._longest = dict.fromkeys(self._seen, 0.0)
+        return found
+
+    def stop(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+            self._broker.close()
 
 
 class Town:
@@ -106,7 +129,7 @@ min-records = 400
 within = "60s"
 ready = "60s"
 bake = "2s"
-step-ratio = 5
+step-ratio = 12
 {tables}"""
         )
 
@@ -165,7 +188,7 @@ step-ratio = 5
         wait_for(lambda: len(outputs()) >= len(sent), lambda: f"{len(sent)} outputs of {name}: {len(outputs())}")
         found = outputs()
         assert sorted(found) == sent, f"{name}: {len(found)} outputs of {len(sent)} records"
-        for stream in range(4):
+        for stream in range(STREAMS):
             times = [at for key, at in found if key == f"s{stream}"]
             assert times == sorted(times)
         print(f"{name}: {len(sent)} records, each with one output, in order", flush=True)
