@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, Transport
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.transports.confluent_clients import FENCED, ConfluentAdmin, checked, consumer, producer
 from runtime.transports.confluent_close import CLOSE_S, close_within
+from runtime.transports.confluent_metadata import told
 from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.confluent_reader import ConfluentReader
 from runtime.transports.confluent_source import Event, Source, last_offsets, make_source
@@ -223,10 +225,11 @@ class ConfluentTransport(KafkaMember):
         self._consumer.resume([place])
 
     def committed(self, partition: int) -> Position | None:
-        found = self._ask(lambda: self._consumer.committed([self._place(partition)], timeout=5.0))[0]
+        question = partial(self._consumer.committed, [self._place(partition)], timeout=5.0)
+        ((found, metadata),) = told(lambda: self._ask(question))
         if found.error is not None:
             raise TransportError(f"no committed position of {self.settings.input}/{partition}: {found.error}")
-        return None if found.offset < 0 else Position(found.offset, found.metadata or "")
+        return None if found.offset < 0 else Position(found.offset, metadata)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         assert self._admin is not None

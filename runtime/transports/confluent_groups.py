@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from edge_rnn.contract.errors import TransportError
 from runtime.transports.confluent_clients import ConfluentAdmin, checked, consumer, producer
+from runtime.transports.confluent_metadata import told
 from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.groups import Rewrite
 from runtime.transports.kafka_groups import TRANSACTION_TIMEOUT_S, KafkaGroups
@@ -26,9 +27,8 @@ class ConfluentGroups(KafkaGroups):
 
     def positions(self, group: str) -> dict[str, dict[int, Position]]:
         found: dict[str, dict[int, Position]] = {}
-        for place in self._admin.group_offsets(group):
+        for place, metadata in told(lambda: self._admin.group_offsets(group)):
             if place.offset >= 0:
-                metadata = (place.metadata or "").rstrip("\0")
                 found.setdefault(place.topic, {})[place.partition] = Position(place.offset, metadata)
         return found
 

@@ -14,11 +14,11 @@ from runtime.transports.kafka_python_clients import (
     KafkaConsumer,
     KafkaProducer,
     KafkaPythonAdmin,
-    OffsetAndMetadata,
     TopicPartition,
     checked,
     errors,
     make,
+    place_of,
     to_batch,
 )
 from runtime.transports.kafka_python_listener import Bridge, rebalance_listener
@@ -287,10 +287,7 @@ class KafkaPythonTransport(KafkaMember):
             raise self._explain(error) from error
 
     def send_offsets(self, positions: Mapping[int, Position]) -> None:
-        places = {
-            self._place(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
-            for partition, position in positions.items()
-        }
+        places = {self._place(partition): place_of(position) for partition, position in positions.items()}
         manager, metadata = self._producer._transaction_manager, self._consumer.group_metadata()
         self._offered = True
         self._wait("send offsets", lambda: manager.send_offsets_to_transaction(places, metadata))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edge_rnn.contract.errors import CommitAborted, TransportError
 from runtime.transports.kafka_member import COMMIT_DEADLINE_S
 from runtime.transports.kafka_python import KafkaPythonTransport
-from runtime.transports.kafka_python_clients import KafkaProducer, OffsetAndMetadata, errors, make
+from runtime.transports.kafka_python_clients import KafkaProducer, errors, make, place_of
 from runtime.transports.kafka_python_produce import Window
 from runtime.transports.protocol import Position
 
@@ -36,10 +36,7 @@ class KafkaPythonAtLeastOnce(KafkaPythonTransport):
 
     def send_offsets(self, positions: Mapping[int, Position]) -> None:
         self._flush()
-        places = {
-            self._place(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
-            for partition, position in positions.items()
-        }
+        places = {self._place(partition): place_of(position) for partition, position in positions.items()}
         try:
             self._consumer.commit(places, timeout_ms=COMMIT_DEADLINE_S * 1000)
         except errors.KafkaError as error:

@@ -23,18 +23,19 @@ with warnings.catch_warnings():
 from edge_rnn.contract.errors import BrokerUnreachable, TopicError, TransportError, UsageError
 from runtime.core.batch import RecordBatch, no_records
 from runtime.transports.kafka_member import unreachable_text
+from runtime.transports.protocol import Position
 
 __all__ = [
     "CooperativeStickyAssignor",
     "KafkaConsumer",
     "KafkaProducer",
     "KafkaPythonAdmin",
-    "OffsetAndMetadata",
     "TopicPartition",
     "admin_client",
     "checked",
     "errors",
     "make",
+    "place_of",
     "to_batch",
 ]
 
@@ -183,6 +184,11 @@ class KafkaPythonAdmin:
     def close(self) -> None:
         """Free the connections."""
         self.client.close()
+
+
+def place_of(position: Position) -> OffsetAndMetadata:
+    """A position as it is committed: its metadata ends with a zero, without which librdkafka reads on behind it."""
+    return OffsetAndMetadata(position.offset, position.metadata + "\0" if position.metadata else "", -1)
 
 
 def to_batch(records: list[Any], positions: dict[int, int]) -> RecordBatch:

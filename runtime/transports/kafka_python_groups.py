@@ -12,11 +12,11 @@ from runtime.transports.kafka_member import unreachable_text
 from runtime.transports.kafka_python_clients import (
     KafkaProducer,
     KafkaPythonAdmin,
-    OffsetAndMetadata,
     TopicPartition,
     checked,
     errors,
     make,
+    place_of,
 )
 from runtime.transports.kafka_python_produce import Window, end_producer
 from runtime.transports.protocol import Position
@@ -44,7 +44,7 @@ class KafkaPythonGroups(KafkaGroups):
 
     def begin(self, transactional_id: str, change: Rewrite) -> None:
         places = {
-            TopicPartition(change.input, partition): OffsetAndMetadata(position.offset, position.metadata, -1)
+            TopicPartition(change.input, partition): place_of(position)
             for partition, position in change.positions.items()
         }
         try:
