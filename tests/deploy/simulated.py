@@ -131,9 +131,10 @@ class SimulatedDevice:
         return dict(line.split() for line in alive.communicate()[0].decode().splitlines())
 
     @property
-    def doubled(self) -> bool:
-        """Whether two daemons ever served at the same time."""
-        return (self.root / "var/lib/stub/double").exists()
+    def doubled(self) -> str:
+        """What was seen when two daemons served at the same time; empty: that never was."""
+        told = self.root / "var/lib/stub/double"
+        return told.read_text() if told.exists() else ""
 
 
 def _same_disk(root: Path) -> bool:

@@ -34,7 +34,7 @@ waves = ["50%"]
 SEEDS = range(int(os.environ.get("EDGE_RNN_FLEET_SEEDS", "2")))
 DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "12"))
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def agree(simulated: SimulatedFleet, rows: list[Row]) -> None:
     """What status says of each device is what lies on its disk and runs there."""
     for row in rows:
         device = simulated.devices[row.device]
-        assert not device.doubled, f"{row.device}: two daemons served at once"
+        assert not device.doubled, f"{row.device}: two daemons served at once\n{device.doubled}"
         if not device.up:
             assert row.state in ("pending", "unreachable"), row
             continue
