@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from edge_rnn.cli.deploy.common import INVENTORY, AsJson, FleetFile, To, open_site, short, table
+from edge_rnn.cli.deploy.fleet import INVENTORY, AsJson, FleetFile, To, open_site, short, table
 
 
 def command(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_rnn.cli.deploy.common import INVENTORY, FleetFile, To, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, open_site
 
 
 def command(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_rnn.cli.deploy.common import INVENTORY, FleetFile
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile
 from edge_rnn.contract.errors import UsageError
 
 KINDS = ("kubernetes", "compose", "systemd", "grafana", "prometheus")

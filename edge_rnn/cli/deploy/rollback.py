@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_rnn.cli.deploy.common import INVENTORY, FleetFile, To, finish, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, finish, open_site
 
 
 def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edge_rnn.cli.deploy.common import INVENTORY, FleetFile, To, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, open_site
 
 
 def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edge_rnn.cli.deploy.common import INVENTORY, FleetFile, To, finish, key_path, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, finish, key_path, open_site
 
 
 def command(
