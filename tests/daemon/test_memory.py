@@ -1,6 +1,8 @@
-"""Bounded memory: a long backlog is taken in pieces, whatever its length."""
+"""Bounded memory: no library that is not needed, and a long backlog is taken in pieces, whatever its length."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,21 @@ STEPS = 200
 
 QUEUES_BYTES = 48 << 20
 """What may be on the way: 16 MiB read ahead, 16 MiB sent and not yet acknowledged, a fetch and a poll between them."""
+
+NOT_NEEDED = ("tensorrt", "torch", "cudart", "cublas", "/onnx/", "/scipy/", "matplotlib", "soxr")
+"""Parts of the paths of libraries that a daemon on a CPU has no use for; most take more memory than all of it does."""
+
+
+def test_no_library_is_loaded_that_a_cpu_has_no_use_for(place, bundle, tmp_path):
+    place.feed([(0, b"s", np.zeros(3, "<f4").tobytes())])
+    daemon = DaemonProcess(place.arguments(bundle, "--device", "auto"), tmp_path / "log")
+    try:
+        wait_for(lambda: len(place.read()) == 1, lambda: daemon.text()[-2000:])
+        mapped = {line.split(maxsplit=5)[-1] for line in Path(f"/proc/{daemon.pid}/maps").read_text().splitlines()}
+        assert any("/onnxruntime/" in path for path in mapped)
+        assert [path for path in sorted(mapped) if any(name in path for name in NOT_NEEDED)] == []
+    finally:
+        daemon.close()
 
 
 @pytest.mark.slow
