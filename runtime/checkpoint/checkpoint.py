@@ -261,6 +261,8 @@ class Checkpoint:
     def _closings(self) -> dict[tuple[int, bytes], bytes | None]:
         """What to write of streams that were evicted: a closing, and nothing once no replay can come across it."""
         written: dict[tuple[int, bytes], bytes | None] = {}
+        if self._streams.closings.idle:
+            return written
         for partition, offset in self._offsets.items():
             follow = self._snapshots_follow
             replay_from = self._replays[partition] if follow else self._streams.replay_from(partition, offset)

@@ -30,6 +30,11 @@ class Closings:
     def __bool__(self) -> bool:
         return any(self._new.values()) or any(self._stored.values())
 
+    @property
+    def idle(self) -> bool:
+        """Whether `take` has nothing to give or to forget, for any partition."""
+        return not self._needed and not self
+
     def add(self, partition: int, key: Key, offset: int, unsaved: int | None) -> None:
         """A stream was evicted whose last record is at ``offset``; ``unsaved``: the first without a snapshot."""
         self._new.setdefault(partition, {})[key] = offset

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 Holds = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Of slots and offsets, int64[n] each: which of these changes are still without a snapshot, bool[n]."""
+"""Of slots and offsets, int64[n] each or one of each: which of these changes are still without a snapshot, bool[n]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A stream's first change since its last snapshot: its slot, that record's offset, and when (seconds)."""
 
     slot: int
@@ -81,7 +81,7 @@ class DirtyQueue:
         """The block whose first change is the oldest that holds; all before it goes."""
         while self._blocks:
             block = self._blocks[0]
-            if block.slots.size and self._holds(block.slots[:1], block.offsets[:1])[0]:
+            if block.slots.size and self._holds(block.slots[0], block.offsets[0]):
                 return block
             held = np.flatnonzero(self._holds(block.slots, block.offsets))
             passed = int(held[0]) if held.size else block.slots.size

@@ -14,6 +14,8 @@ HeaderMode = Literal["none", "model", "origin", "trace"]
 TRACE_HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context headers, passed on from the input record under ``--headers trace``."""
 
+NOTHING = Outgoing(np.empty(0, np.int32), np.empty(0, np.int64), [], [])
+
 
 class Outbox:
     """Makes outgoing records of a batch's results.
@@ -59,10 +61,12 @@ class Outbox:
 
     def dead_letters(self, batch: RecordBatch, errors: dict[int, str]) -> Outgoing:
         """The records in ``errors`` with the reason and their origin as headers."""
+        if not errors:
+            return NOTHING
         chosen = sorted(errors)
         return Outgoing(
             partitions=np.full(len(chosen), BY_KEY, np.int32),
-            timestamps=batch.timestamps[chosen] if chosen else np.empty(0, np.int64),
+            timestamps=batch.timestamps[chosen],
             keys=[batch.keys[index] for index in chosen],
             values=[self._burial(batch.values[index]) for index in chosen],
             headers=[[("edge-rnn-error", errors[i].encode()[:4096]), *self._origin(batch, i)] for i in chosen],

@@ -278,7 +278,8 @@ class Processor:
         try:
             step(shares[0])
         finally:
-            wait(others)  # nobody may be at the states when this returns
+            if others:
+                wait(others)  # nobody may be at the states when this returns
         for other in others:
             other.result()
         for row, reason in bad_rows.items():

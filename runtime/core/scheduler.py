@@ -101,8 +101,12 @@ def _rows_by_stream(slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray) 
         step_rows = np.arange(step_slots.size) + np.repeat(starts - (ends - lengths), lengths)
     order = np.argsort(step_slots, kind="stable")
     grouped = step_slots[order]
-    first = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if grouped.size else np.empty(0, np.int64)
-    counts = np.diff(np.r_[first, grouped.size])
+    begins = np.ones(grouped.size, bool)
+    np.not_equal(grouped[1:], grouped[:-1], out=begins[1:])
+    first = np.flatnonzero(begins)
+    counts = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=counts[:-1])
+    counts[-1:] = grouped.size - first[-1:]
     return _Pending(grouped[first], first, counts, step_rows[order])
 
 

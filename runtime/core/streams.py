@@ -342,7 +342,7 @@ class StreamTable:
         if partition not in self._dirty:
 
             def holds(slots: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-                return np.asarray((self.unsaved[slots] == offsets) & (self.owners(slots) == partition))
+                return (self.unsaved[slots] == offsets) & (self._keys.partitions[slots] == partition)  # type: ignore[no-any-return]
 
             self._dirty[partition] = DirtyQueue(holds)
         return self._dirty[partition]

@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, Kafk
 from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
 from runtime.transports.librdkafka import load
+from runtime.transports.limited import LimitedCalls
 from runtime.transports.protocol import MemberSettings, Position
 
 POLL_SLICE_S = 0.1
@@ -58,6 +58,7 @@ class ConfluentTransport(KafkaMember):
         self._admin: ConfluentAdmin | None = None
         self._restores = Restores(self._make_reader)
         self._joined = threading.Event()
+        self._calls = LimitedCalls("edge-rnn-transaction")
         self._stuck = False
 
     def connect(self) -> None:
@@ -134,7 +135,7 @@ class ConfluentTransport(KafkaMember):
             transactional_id=self.transactional_id,
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             partitioner="murmur2_random",
-            linger_ms=5,
+            linger_ms=0,  # an epoch's outputs are queued at once, so none gain from it, and the last would wait for the commit
             retry_backoff_ms=RETRY_MS,
             queue_buffering_max_messages=50_000,
             queue_buffering_max_kbytes=16_384,
@@ -313,13 +314,12 @@ class ConfluentTransport(KafkaMember):
                 log.warning("%s: no answer yet from %s, asking again", call, self.settings.broker)
 
     def _limited(self, call: Any, *arguments: Any) -> None:
-        """Make a call on a thread of its own: some of librdkafka's outlast their own time limit, even for ever."""
-        done: Future[None] = Future()
+        """Make a call on another thread: some of librdkafka's outlast their own time limit, even for ever."""
         name = call.__name__
-        threading.Thread(target=_run, args=(done, call, arguments), name="edge-rnn-transaction", daemon=True).start()
+        done = self._calls.begin(call, arguments)
         del call  # no reference to the client may stay in the traceback of what is raised here: see `close_within`
         try:
-            done.result(arguments[-1] + STUCK_S)
+            self._calls.wait(done, arguments[-1] + STUCK_S)
         except TimeoutError as error:
             self._stuck = self._renew = True
             raise CommitAborted(
@@ -349,6 +349,7 @@ class ConfluentTransport(KafkaMember):
                 except (KafkaException, CommitAborted) as error:
                     log.debug("abort at the end: %s", error)
             self._drop_producer()
+        self._calls.close()
         self._restores.close()
         if self._consumer is not None:
             self._drop_consumer()
@@ -359,10 +360,3 @@ class ConfluentTransport(KafkaMember):
         if self._admin is not None:
             self._admin.close()
             self._admin = None
-
-
-def _run(done: Future[None], call: Any, arguments: tuple[Any, ...]) -> None:
-    try:
-        done.set_result(call(*arguments))
-    except BaseException as error:
-        done.set_exception(error)
