@@ -20,7 +20,7 @@ from runtime.core.scheduler import Limits
 from runtime.daemon.assembly import Model, member_settings
 from runtime.daemon.daemon import LoopSettings
 from runtime.daemon.generate import check_settings
-from runtime.daemon.heap import share_heap
+from runtime.daemon.heap import share_heap, trim_heap
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.promotion import Promotion, claim_instance
 from runtime.daemon.settings import RunSettings, default_state_dir
@@ -72,6 +72,7 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
             instance = settings.instance or stack.enter_context(_instance_name(settings, group)).name
             transport = open_transport(member_settings(settings, group, instance))
         model = Model(bundle, settings, limits, metrics)
+        trim_heap()
         daemon = model.daemon(transport, settings, loop)
         if settings.http is not None:
             server = ObserveServer(
