@@ -58,12 +58,22 @@ class Quantised:
     scales: np.ndarray
 
     @classmethod
-    def of(cls, weight: np.ndarray, bits: int) -> Quantised:
-        """Round to the nearest of ``2 ** bits - 1`` steps; 7 bits keep sums of two products within 16."""
+    def of(cls, weight: np.ndarray, bits: int, scales: np.ndarray | None = None) -> Quantised:
+        """Round to the nearest of ``2 ** bits - 1`` steps; 7 bits keep sums of two products within 16.
+
+        ``scales``: sizes of a step, none smaller than `needed_scales`, which are the default.
+        """
         most = 2 ** (bits - 1) - 1
-        largest = np.abs(weight).max(axis=0)
-        scales = np.where(largest > SMALLEST, largest / most, 1.0).astype(np.float32)
+        if scales is None:
+            needed = needed_scales(weight, bits)
+            scales = np.where(needed > 0, needed, 1.0).astype(np.float32)
         return cls(np.clip(np.rint(weight / scales), -most, most).astype(np.int8), scales)
+
+
+def needed_scales(weight: np.ndarray, bits: int) -> np.ndarray:
+    """The least size of a step for each output of a weight ``[in, out]``, 0 where its weights are zeros: float32[out]."""
+    largest = np.abs(weight).max(axis=0)
+    return np.where(largest > SMALLEST, largest / (2 ** (bits - 1) - 1), 0.0).astype(np.float32)
 
 
 def activation_scale(largest: float) -> np.float32:
@@ -93,17 +103,16 @@ def integer_product(
     return to.op("MatMulIntegerToFloat", given, f"{name}.product", domain=CONTRIB)
 
 
-def integer_step(
-    to: Additions, rows: str, weight: Quantised, largest: float, name: str, bias: np.ndarray | None = None
-) -> str:
-    """The same for the few rows of one step: scaled by a Mul of its own, as scales per output cost a lone row more."""
-    joint = weight.scales * activation_scale(largest)
+def integer_sums(to: Additions, rows: str, values: np.ndarray, name: str, bias: np.ndarray | None = None) -> str:
+    """The sums of ``rows @ values + bias`` as float32, not scaled yet: ``values`` s8 ``[in, out]``, ``bias`` in their steps.
+
+    For a lone row, scales per output would cost as much as a third of the product; one Mul may also serve several sums.
+    """
     one = to.weight(np.asarray(1, np.float32), "one")
-    given = [rows, to.weight(weight.values, f"{name}.s8"), one, one, _zero_point(to), ""]
+    given = [rows, to.weight(values, f"{name}.s8"), one, one, _zero_point(to), ""]
     if bias is not None:
-        given.append(to.weight((bias / joint).astype(np.float32), f"{name}.bias"))
-    whole = to.op("MatMulIntegerToFloat", given, f"{name}.whole", domain=CONTRIB)
-    return to.op("Mul", [whole, to.weight(joint, f"{name}.joint")], f"{name}.product")
+        given.append(to.weight(bias.astype(np.float32), f"{name}.bias"))
+    return to.op("MatMulIntegerToFloat", given, f"{name}.sums", domain=CONTRIB)
 
 
 def _zero_point(to: Additions) -> str:

@@ -1,19 +1,28 @@
 """LSTM and GRU taken apart: ONNX Runtime has no statically quantised recurrent operator.
 
 The products with the input are made for all steps at once; a Scan over time makes those with the
-state. Equations and gate orders are those of the ONNX operators (LSTM: i o f c; GRU: z r h).
+state. Both count in the same steps, a size for each gate of each unit, so that they are added as they are
+and scaled once. Equations and gate orders are those of the ONNX operators (LSTM: i o f c; GRU: z r h).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from exporters.foreign.flow import attribute_of
-from exporters.precision.quantise import Additions, Quantised, integer_product, integer_step, quantised_rows
+from exporters.precision.quantise import (
+    Additions,
+    Quantised,
+    activation_scale,
+    integer_sums,
+    needed_scales,
+    quantised_rows,
+)
 
 GATES = {"LSTM": 4, "GRU": 3}
 
@@ -67,9 +76,9 @@ def take_apart(
     ``one_step``: for calls of one step only, without a Scan around the products with the state.
     """
     to = Additions(f"{node.output[0] or node.output[1]}/int8")
-    cell = _Cell(node, weights, largest[1], bits)
+    cell = _Cell(node, weights, largest, bits)
     rows = quantised_rows(to, node.input[0], largest[0], "x")
-    shares = [integer_product(to, rows, Quantised.of(weights.w, bits), largest[0], "x", cell.outer_bias)]
+    shares = [integer_sums(to, rows, cell.input_weights, "x", cell.outer_bias / cell.steps)]
     if len(cell.shares) > 1:
         hidden = weights.r.shape[0]
         to.op("Split", [shares[0], _sizes(to, 2 * hidden, hidden)], cell.shares, axis=-1)
@@ -99,14 +108,15 @@ def take_apart(
 
 @dataclass(frozen=True)
 class _Cell:
-    """One step of a node. States are ``[1, batch, hidden]`` as the operator has them, shares of the input ``[batch, gates]``.
+    """One step of a node. States are ``[1, batch, hidden]`` as the operator has them, shares of the input ``[batch, gates]``
+    in `steps`. ``largest``: the largest absolute input and state.
 
     The weights stand in the body: each one that came in from outside was seen to cost every step time.
     """
 
     node: NodeProto
     weights: Weights
-    largest: float
+    largest: tuple[float, float]
     bits: int
 
     @property
@@ -132,6 +142,23 @@ class _Cell:
             inner[2 * self.weights.r.shape[0] :] = 0
         return np.asarray(self.weights.wb + inner)
 
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """The size of a step of each gate's sums, float32[gates]: the least that serves input and state alike."""
+        parts = zip((self.weights.w, self.weights.r), self.largest, strict=True)
+        needed = np.maximum(*(needed_scales(part, self.bits) * activation_scale(largest) for part, largest in parts))
+        return np.where(needed > 0, needed, 1.0).astype(np.float32)
+
+    @property
+    def input_weights(self) -> np.ndarray:
+        """s8 ``[in, gates]``."""
+        return Quantised.of(self.weights.w, self.bits, self.steps / activation_scale(self.largest[0])).values
+
+    @cached_property
+    def state_weights(self) -> np.ndarray:
+        """s8 ``[hidden, gates]``."""
+        return Quantised.of(self.weights.r, self.bits, self.steps / activation_scale(self.largest[1])).values
+
     def body(self, prefix: str) -> onnx.GraphProto:
         """One step as the body of a Scan."""
         names = [f"{prefix}/{name}" for name in (*self.states, *self.shares)]
@@ -151,7 +178,8 @@ class _Cell:
     def _lstm(self, step: Additions, h: str, c: str, x: str) -> list[str]:
         """c' = f c + i g, h' = o tanh(c')."""
         hidden = self.weights.r.shape[0]
-        gates = step.op("Add", [self._product(step, h, self.weights.r), x], "gates")
+        sums = step.op("Add", [self._sums(step, h, self.state_weights), x], "gates.sums")
+        gates = self._scaled(step, sums, slice(None), "gates")
         step.op("Split", [gates, _sizes(step, 3 * hidden, hidden)], ["iof", "g"], axis=-1)
         open_, new = step.op("Sigmoid", [f"{step.prefix}/iof"], "open"), step.op("Tanh", [f"{step.prefix}/g"], "new")
         i = step.op("Split", [open_, _sizes(step, hidden, hidden, hidden)], ["i", "o", "f"], axis=-1)
@@ -161,25 +189,30 @@ class _Cell:
 
     def _gru(self, step: Additions, h: str, x_zr: str, x_n: str) -> list[str]:
         """h' = n + z (h - n), n = tanh(x + r (R h + b)), or tanh(x + R (r h)) where reset comes before the product."""
-        hidden, r, rb = self.weights.r.shape[0], self.weights.r, self.weights.rb
+        hidden, r, rb = self.weights.r.shape[0], self.state_weights, self.weights.rb
         zr = 2 * hidden
-        late = np.concatenate([np.zeros(zr, np.float32), rb[zr:]]) if self.resets_product else None
-        h_zr = self._product(step, h, r if self.resets_product else r[:, :zr], bias=late)
+        late = np.concatenate([np.zeros(zr, np.float32), rb[zr:] / self.steps[zr:]]) if self.resets_product else None
+        h_zr = self._sums(step, h, r if self.resets_product else r[:, :zr], bias=late)
         if self.resets_product:
             h_zr = step.op("Split", [h_zr, _sizes(step, zr, hidden)], ["h.zr", "h.n"], axis=-1)
-        open_ = step.op("Sigmoid", [step.op("Add", [x_zr, h_zr], "zr")], "open")
+        sums = step.op("Add", [x_zr, h_zr], "zr.sums")
+        open_ = step.op("Sigmoid", [self._scaled(step, sums, slice(zr), "zr")], "open")
         z = step.op("Split", [open_, _sizes(step, hidden, hidden)], ["z", "r"], axis=-1)
         if self.resets_product:
             reset = step.op("Mul", [f"{step.prefix}/r", f"{step.prefix}/h.n"], "reset")
         else:
-            reset = self._product(step, step.op("Mul", [f"{step.prefix}/r", h], "reset.h"), r[:, zr:], "again")
-        new = step.op("Tanh", [step.op("Add", [x_n, reset], "n.sum")], "n.gate")
+            reset = self._sums(step, step.op("Mul", [f"{step.prefix}/r", h], "reset.h"), r[:, zr:], "again")
+        sums = step.op("Add", [x_n, reset], "n.sums")
+        new = step.op("Tanh", [self._scaled(step, sums, slice(zr, None), "n")], "n.gate")
         turn = step.op("Mul", [z, step.op("Sub", [h, new], "away")], "turn")
         return [step.op("Add", [new, turn], "h.next")]
 
-    def _product(self, step: Additions, h: str, r: np.ndarray, name: str = "h", bias: np.ndarray | None = None) -> str:
-        rows = quantised_rows(step, h, self.largest, name)
-        return integer_step(step, rows, Quantised.of(r, self.bits), self.largest, name, bias)
+    def _sums(self, step: Additions, h: str, r: np.ndarray, name: str = "h", bias: np.ndarray | None = None) -> str:
+        return integer_sums(step, quantised_rows(step, h, self.largest[1], name), r, name, bias)
+
+    def _scaled(self, step: Additions, sums: str, gates: slice, name: str) -> str:
+        """Sums of some gates in their own units."""
+        return step.op("Mul", [sums, step.weight(self.steps[gates], f"{name}.steps")], name)
 
 
 def _sizes(step: Additions, *sizes: int) -> str:

@@ -240,10 +240,12 @@ def test_decomposed_gru_computes_the_operators_equations(after: int) -> None:
     node = helper.make_node(
         "GRU", ["x", "W", "R", "B", "", "h"], ["Y", "last"], hidden_size=hidden, linear_before_reset=after
     )
-    added = take_apart(node, weights_of(node, kept), (127 / 128, 1.0), 7)
-    alone = take_apart(node, weights_of(node, kept), (127 / 128, 1.0), 7, one_step=True)
+    added = take_apart(node, weights_of(node, kept), (127 / 128, 127 / 128), 7)
+    alone = take_apart(node, weights_of(node, kept), (127 / 128, 127 / 128), 7, one_step=True)
     x = (rng.integers(-127, 128, (1, 3, features)) / 128).astype(np.float32)
-    h = np.zeros((1, 3, hidden), np.float32)
+    h = (rng.integers(-127, 128, (1, 3, hidden)) / 128 * after).astype(
+        np.float32
+    )  # reset before, it is not held exactly
     found = [
         _run(nodes, weights, x, h, hidden)
         for nodes, weights in (
@@ -262,6 +264,25 @@ def test_quantised_weights_are_within_half_a_step() -> None:
         found = Quantised.of(weight, bits)
         assert np.abs(found.values).max() == most
         assert (np.abs(found.values * found.scales - weight) <= 0.5001 * found.scales).all()
+
+
+def test_steps_of_a_gate_serve_input_and_state_though_one_be_zeros() -> None:
+    """The sums of both are added before they are scaled, so neither may be cut off, and nothing divides by zero."""
+    rng, hidden = np.random.default_rng(14), 8
+    w, r = (rng.standard_normal((1, 3 * hidden, size)).astype(np.float32) for size in (4, hidden))
+    w[0, 0], r[0, 1], w[0, 2], r[0, 2] = 0, 0, 0, 0
+    kept = {"W": w, "R": r, "B": rng.standard_normal((1, 6 * hidden)).astype(np.float32)}
+    node = helper.make_node("GRU", ["x", "W", "R", "B", "", "h"], ["Y"], hidden_size=hidden, linear_before_reset=1)
+    x = (5 * rng.uniform(-1, 1, (1, 64, 4))).astype(np.float32)
+    h = rng.uniform(-1, 1, (1, 64, hidden)).astype(np.float32)
+    exact = _run([node], [numpy_helper.from_array(value, name) for name, value in kept.items()], x, h, hidden)
+    added = take_apart(node, weights_of(node, kept), (5.0, 1.0), 8, one_step=True)
+    steps = next(numpy_helper.to_array(each) for each in added.weights if each.name.endswith("zr.steps"))
+    assert (steps > 0).all()
+    assert steps[2] == 1
+    apart = np.abs(exact - _run(added.nodes, added.weights, x, h, hidden))
+    assert apart.max() < 0.15
+    assert apart.mean() < 0.01
 
 
 def _run(
