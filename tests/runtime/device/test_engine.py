@@ -16,6 +16,7 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.verification import check_golden, verify_bundle
+from runtime.core.device import at_once
 from runtime.engines import cuda, cupy_device
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
@@ -36,7 +37,7 @@ def bound(bundle: Bundle) -> BoundStep:
 
 def engines(bundle: Bundle, rows: int) -> tuple[CpuEngine, DeviceEngine]:
     first = [bundle.initial_state(spec) for spec in bundle.manifest.states]
-    both = open_cpu_engine(bundle), DeviceEngine(bundle.manifest, bound(bundle), first, np, rows)
+    both = open_cpu_engine(bundle), DeviceEngine(bundle.manifest, bound(bundle), first, at_once(), rows)
     for engine in both:
         engine.grow(2000)
         engine.reset(np.arange(2000))
