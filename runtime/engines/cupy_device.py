@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,8 @@ import numpy as np
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.signature import StateSpec
-from edge_rnn.contract.stepgraph import Arrays
 from runtime.core.device import Device, Mark, Pair
 from runtime.engines.bound import address
-from runtime.engines.device import DeviceStep
 
 log = logging.getLogger("edge_rnn.engines")
 
@@ -83,9 +81,12 @@ def shares_memory(cupy: Any) -> bool:
     return all(attribute(number, 0) for number in (INTEGRATED, CAN_MAP, UNIFIED_ADDRESSES))
 
 
-def cuda_device(cupy: Any, queue: Any) -> Device:
-    """The GPU as the core uses it; ``queue``: a stream of CuPy's, where it computes."""
-    xp, shared = cupy, shares_memory(cupy)
+def cuda_device(cupy: Any, queue: Any, shared: bool | None = None) -> Device:
+    """The GPU as the core uses it; ``queue``: a stream of CuPy's, where it computes.
+
+    ``shared``: whether it uses memory that it shares with the host; by default where it has no other.
+    """
+    xp, shared = cupy, shares_memory(cupy) if shared is None else shared
 
     def room(size: int) -> Pair:
         if shared:
@@ -157,6 +158,8 @@ class CudaGraphs:
         """``queue``: a stream of CuPy's that is not the default one, which cannot be recorded."""
         self._cupy = cupy
         self._queue = queue
+        self.refused = 0
+        """Recordings that could not be made."""
 
     def __call__(self, body: Callable[[], None], /) -> Callable[[], object]:
         """Run, record, and give what repeats it."""
@@ -166,7 +169,8 @@ class CudaGraphs:
             self._queue.synchronize()
             try:
                 graph = self._recorded(body)
-            except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            except (self._cupy.cuda.runtime.CUDARuntimeError, EngineError) as error:
+                self.refused += 1
                 log.warning("a call cannot be recorded as a CUDA graph; it is made anew each time: %s", error)
                 return body
 
@@ -183,17 +187,3 @@ class CudaGraphs:
         finally:
             graph = self._queue.end_capture()
         return graph
-
-
-class ThroughHost:
-    """A device's step function with arrays of the host, for the gates; see `edge_rnn.contract.stepgraph.Step`."""
-
-    def __init__(self, step: DeviceStep, xp: Any) -> None:
-        self._step, self._xp = step, xp
-        self._to_host = getattr(xp, "asnumpy", np.array)
-
-    def __call__(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /) -> tuple[Arrays, Arrays]:
-        """Run one call, up and down again."""
-        given = [[self._xp.asarray(np.ascontiguousarray(value)) for value in values] for values in (inputs, states)]
-        outputs, new = self._step(*given)
-        return [self._to_host(value) for value in outputs], [self._to_host(value) for value in new]

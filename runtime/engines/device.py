@@ -44,14 +44,17 @@ class DeviceEngine:
         tuning: Tuning = Tuning(),  # noqa: B008 (it does not change)
         record: Recorder | None = None,
         most: int | None = None,
+        how: str = "",
     ) -> None:
         """``first``: one stream's first value of each state, ``[*row]``; ``rows``, ``host``: see `DeviceArena`.
 
         ``rows`` ``None``: the states are in memory that host and device share (`SharedArena`). ``record``: calls are
         recorded once for each of a few sizes, and repeated; ``most``: streams that ``step`` takes in a call.
+        ``how`` calls are made, in a word.
         """
         self.manifest = manifest
         self.tuning = tuning
+        self.how = how
         self._device = device
         self.arena: DeviceArena | SharedArena = (
             SharedArena(manifest.states, first, device)

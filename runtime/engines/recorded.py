@@ -206,8 +206,9 @@ class DeviceCalls:
             outputs, after = self.step(inputs, before)
             good = self._judge(outputs, after, bucket) & ~arena.halted[index]
             arena.halted[index] = ~good
-            for array, old, new in zip(arena.arrays, before, after, strict=True):
-                array[index] = xp.where(good.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+            chosen = xp.where(good, index, arena.scratch)  # what is bad goes where nobody looks
+            for array, new in zip(arena.arrays, after, strict=True):
+                array[chosen] = new
             for room, value in zip(rooms, [*outputs, good], strict=True):
                 room[...] = value
 

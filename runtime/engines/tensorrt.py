@@ -15,7 +15,6 @@ from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
 from runtime.engines.cupy_device import (
     CudaGraphs,
-    ThroughHost,
     cuda_device,
     import_cupy,
     pinned,
@@ -24,6 +23,7 @@ from runtime.engines.cupy_device import (
 )
 from runtime.engines.device import DeviceEngine
 from runtime.engines.planned import PlannedStep, PlanRunner
+from runtime.engines.through import ThroughHost, check_engine
 from runtime.engines.tuning import Tuning
 
 
@@ -60,9 +60,11 @@ def open_tensorrt_engine(
             host=host or pinned,
             tuning=Tuning(streams=BATCHES[-1]),
             record=CudaGraphs(cupy, queue),
+            how="recorded",
             most=BATCHES[-1],
         )
-        queue.synchronize()
+    with room_told(cupy, bundle):
+        check_engine(bundle, engine, TOLERANCES[precision])
     return engine
 
 

@@ -3,15 +3,12 @@
 Times an LSTM of 2 x 512 beside torch and the provider without device state, then runs the tests of this folder:
 conformance of each engine with calls and snapshots under way, CUDA graphs, spill, memory that host and device share,
 generation, a daemon that is killed. Writes ``report.json``, anew after each part, and ``log.txt``. Ends with 1 where there
-is no GPU or a test fails; what was skipped is in the report with its reason. About 8 minutes are allowed for.
+is no GPU or a test fails; what was skipped is in the report with its reason. ``--minutes`` bounds it.
 
 ``--rehearse`` does the same without a GPU, NumPy in its place and small sizes: that shows that the parts fit together, and
 nothing of a GPU.
 
-A machine without a package index needs ``onnxruntime-gpu`` for its Python, which is larger than some ways of carrying
-files allow. ``pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 -d wheels
-onnxruntime-gpu`` and the like fetch it elsewhere, ``split -b 48M wheels/onnxruntime_gpu*.whl wheels/part-`` cuts it, and there
-``cat part-* > NAME.whl`` (the name it had) makes it whole. See docs/gpu.md for all of it.
+How to bring its wheels to a machine without a package index, in parts: docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -35,7 +32,10 @@ from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.contract.tensorrt import installed_library
 from runtime.engines.cupy_device import import_cupy, shares_memory
 
-REHEARSAL = {"batches": (1, 8), "seconds": 0.02}
+TESTS = ("under_way", "recordings", "cuda", "generate", "killed", "conformance", "report")
+"""Files of tests, in this order."""
+
+REHEARSAL = {"batches": (1, 8), "seconds": 0.02, "size": 64}
 """Sizes of a benchmark that is only to be gone through."""
 
 
@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu-out")))
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--tests", default=None, help="which tests, as pytest's -k")
+    parser.add_argument("--minutes", type=float, default=9.0, help="tests that would begin later are skipped, and said")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.rehearse:
@@ -56,7 +57,7 @@ def main() -> int:
         try:
             report |= _machine(import_cupy(), given.rehearse)
             os.environ["EDGE_RNN_GPU"] = "rehearsal" if given.rehearse else "1"
-            for part, make in _parts(given.rehearse, given.tests).items():
+            for part, make in _parts(given.rehearse, given.tests, time.monotonic() + 60 * given.minutes).items():
                 _write(given.out, report)
                 began = time.monotonic()
                 report[part] = make()
@@ -91,7 +92,7 @@ def _machine(cupy: Any, rehearsal: bool) -> dict[str, Any]:
     }
 
 
-def _parts(rehearsal: bool, tests: str | None) -> dict[str, Callable[[], dict[str, Any]]]:
+def _parts(rehearsal: bool, tests: str | None, end: float) -> dict[str, Callable[[], dict[str, Any]]]:
     def benchmark() -> dict[str, Any]:
         from tests.gpu.benchmark import compare
 
@@ -99,9 +100,9 @@ def _parts(rehearsal: bool, tests: str | None) -> dict[str, Callable[[], dict[st
             return compare(import_cupy(), Path(folder), **(REHEARSAL if rehearsal else {}))  # type: ignore[arg-type]
 
     def suite() -> dict[str, Any]:
-        count = Count()
-        chosen = ["-k", tests] if tests else []
-        pytest.main(["-v", "-p", "no:cacheprovider", *chosen, str(Path(__file__).parent)], plugins=[count])
+        count, chosen = Count(end), ["-k", tests] if tests else []
+        files = [str(Path(__file__).parent / f"test_{name}.py") for name in TESTS]
+        pytest.main(["-v", "-p", "no:cacheprovider", *chosen, *files], plugins=[count])
         return {
             "outcomes": dict(count.outcomes),
             "failed": count.failed,
@@ -115,11 +116,17 @@ def _parts(rehearsal: bool, tests: str | None) -> dict[str, Callable[[], dict[st
 class Count:
     """Counts outcomes as the tests end, those of the conformance suite by engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: float = float("inf")) -> None:
+        """``end``: no test begins later, by the monotonic clock."""
+        self._end = end
         self.outcomes: Counter[str] = Counter()
         self.engines: dict[str, Counter[str]] = {}
         self.reasons: set[str] = set()
         self.failed: list[str] = []
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if time.monotonic() > self._end:
+            pytest.skip("there was no time left")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" and report.outcome == "passed":

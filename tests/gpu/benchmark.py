@@ -32,15 +32,18 @@ TORCH = "torch"
 BEHIND = ", two under way"
 
 
-def compare(cupy: Any, folder: Path, *, batches: tuple[int, ...] = BATCHES, seconds: float = SECONDS) -> dict[str, Any]:
+def compare(
+    cupy: Any, folder: Path, *, batches: tuple[int, ...] = BATCHES, seconds: float = SECONDS, size: int = 4096
+) -> dict[str, Any]:
     """Seconds a call of each peer at each batch, the bound, and what was wanted beside what was found."""
     bundle = make_bundle(folder / "lstm512", "lstm", inputs=FEATURES, hidden=HIDDEN, layers=LAYERS)
-    peak = peaks(cupy)
+    peak = peaks(cupy, size)
     engines, left_out = opened(bundle)
-    rows = [at(cupy, bundle, engines, Batch(size), seconds) for size in batches]
+    rows = [at(bundle, engines, Batch(size), seconds) for size in batches]
     for row in rows:
         row["bound_s"] = bound(row["batch"], peak)
-    return {"peaks": peak, "left_out": left_out, "batches": rows, "wanted": wanted(rows)}
+    how = {name: engine.how for name, engine in engines.items()}
+    return {"peaks": peak, "how": how, "left_out": left_out, "batches": rows, "wanted": wanted(rows)}
 
 
 def opened(bundle: Bundle) -> tuple[dict[str, Any], dict[str, str]]:
@@ -54,8 +57,8 @@ def opened(bundle: Bundle) -> tuple[dict[str, Any], dict[str, str]]:
     return engines, left_out
 
 
-def peaks(cupy: Any, size: int = 4096, tries: int = 8) -> dict[str, float]:
-    """What this device reaches: operations a second of a product in fp32, bytes a second within and to its memory."""
+def peaks(cupy: Any, size: int, tries: int = 8) -> dict[str, float]:
+    """What this device reaches with matrices of this size: operations a second of a product in fp32, bytes a second."""
     from runtime.engines.cupy_device import cuda_device
 
     queue = cupy.cuda.Stream(non_blocking=True)
@@ -63,7 +66,7 @@ def peaks(cupy: Any, size: int = 4096, tries: int = 8) -> dict[str, float]:
         device = cuda_device(cupy, queue)
         a = cupy.ones((size, size), np.float32)
         b, room = cupy.ones((size, size), np.float32), cupy.empty((size, size), np.float32)
-        pair = device.room(64 << 20)
+        pair = device.room(a.nbytes)
 
         def seconds(work: Callable[[], object]) -> float:
             best = float("inf")
@@ -77,13 +80,13 @@ def peaks(cupy: Any, size: int = 4096, tries: int = 8) -> dict[str, float]:
 
         product = seconds(lambda: cupy.matmul(a, b, out=room))
         copy = seconds(lambda: [room.__setitem__(..., a) for _ in range(8)]) / 8
-        up = seconds(lambda: device.up(pair, 64 << 20, device.queue))
-        down = seconds(lambda: device.down(pair, 64 << 20, device.queue))
+        up = seconds(lambda: device.up(pair, a.nbytes, device.queue))
+        down = seconds(lambda: device.down(pair, a.nbytes, device.queue))
     return {
         "fp32_flops_per_s": 2 * size**3 / product,
         "bytes_per_s": 2 * a.nbytes / copy,
-        "up_bytes_per_s": (64 << 20) / up,
-        "down_bytes_per_s": (64 << 20) / down,
+        "up_bytes_per_s": a.nbytes / up,
+        "down_bytes_per_s": a.nbytes / down,
     }
 
 
@@ -94,14 +97,14 @@ def bound(batch: int, peak: dict[str, float]) -> float:
     )
 
 
-def at(cupy: Any, bundle: Bundle, engines: dict[str, Any], batch: Batch, seconds: float) -> dict[str, Any]:
+def at(bundle: Bundle, engines: dict[str, Any], batch: Batch, seconds: float) -> dict[str, Any]:
     """Median and 99th percentile of a call of each peer, and its calls a second in a row."""
     calls: dict[str, Call] = {}
     for name, engine in engines.items():
         calls[name] = ours(engine, batch)
         calls[name + BEHIND] = ours_two_under_way(engine, batch)
     if "cuda" in engines:
-        calls[WITHOUT] = up_and_down(cupy, bundle, engines["cuda"].step, batch)
+        calls[WITHOUT] = up_and_down(bundle, batch)
     why: dict[str, str] = {}
     try:
         calls[TORCH], calls[TORCH + BEHIND] = torch_eager(batch)

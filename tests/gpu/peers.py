@@ -16,7 +16,8 @@ import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.stepgraph import first_states
-from runtime.engines.cupy_device import ThroughHost
+from runtime.engines import cuda
+from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.protocol import OverlappingEngine
 
 HIDDEN, LAYERS, FEATURES, OUTPUTS = 512, 2, 16, 2
@@ -71,9 +72,9 @@ def ours_two_under_way(engine: OverlappingEngine, batch: Batch) -> Call:
     return call
 
 
-def up_and_down(cupy: Any, bundle: Bundle, step: Any, batch: Batch) -> Call:
-    """The CUDA provider with the states in host memory."""
-    plain = ThroughHost(step, cupy)
+def up_and_down(bundle: Bundle, batch: Batch) -> Call:
+    """The CUDA provider with the states in host memory: it takes all inputs from there, and brings all results back."""
+    plain = BoundStep(bundle.manifest, BoundSession(cuda._session(bundle), "cpu"), np, bundle.constants())
     held = [np.repeat(value, SPREAD, axis=0) for value in first_states(bundle, batch.size)]
 
     def call(number: int) -> None:

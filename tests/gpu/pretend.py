@@ -116,6 +116,7 @@ def cupy() -> Cupy:
         get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
     )
     module.ndarray = array
+    module.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
     module.asnumpy = np.array
     return module
 
@@ -131,7 +132,7 @@ class OnCpu:
 
         def on_cpu(bind: Any) -> Any:
             def bound(name: str, device: str, *more: Any) -> None:
-                assert device == "cuda"
+                assert device in ("cuda", "cpu")
                 bind(name, "cpu", *more)
 
             return bound

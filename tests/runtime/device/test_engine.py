@@ -21,6 +21,7 @@ from runtime.engines import cuda, cupy_device
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 from runtime.engines.device import DeviceEngine
+from runtime.engines.through import ThroughHost
 from tests.models_for_tests import make_bundle
 
 
@@ -136,7 +137,7 @@ def test_bound_step_waits_for_the_array_module_before_each_run(bundle: Bundle) -
 
 
 def test_bound_step_passes_the_gates_of_the_bundle(bundle: Bundle) -> None:
-    step = cupy_device.ThroughHost(bound(bundle), np)
+    step = ThroughHost(bound(bundle), np)
     check_golden(bundle, step)
     verify_bundle(bundle, step)
 
