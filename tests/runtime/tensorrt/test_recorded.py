@@ -186,3 +186,22 @@ def test_cuda_graph_that_is_refused_is_made_anew_each_time_with_a_warning(caplog
     replay()
     assert cupy.order.count("body") == count + 1
     assert "launch" not in cupy.order
+
+
+def test_body_that_cannot_be_put_into_a_recording_is_made_anew_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """ONNX Runtime raises errors of its own where it has to wait within a recording."""
+    cupy, recording = Cupy(), []
+
+    def body() -> None:
+        if recording == [] and "begin" in cupy.order:
+            recording.append("refused")
+            raise EngineError("not while a stream is captured")
+        cupy.order.append("body")
+
+    recorder = CudaGraphs(cupy, cupy)
+    replay = recorder(body)
+    assert "not while a stream is captured" in caplog.text
+    assert recorder.refused == 1
+    assert cupy.order[-3:] == ["end", "default queue", "default pool"]
+    replay()
+    assert cupy.order[-1] == "body"
