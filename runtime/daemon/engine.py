@@ -41,6 +41,7 @@ def chosen_engine(bundle: Bundle, settings: RunSettings, metrics: Metrics) -> Tu
         "model calls",
         extra={
             "engine": choice.name,
+            "calls": getattr(choice.engine, "how", "") or "direct",
             "streams": tuning.streams,
             "threads": tuning.threads,
             "rows_per_second": round(choice.rates.get(choice.name) or max(tuning.rates.values(), default=0.0)),
