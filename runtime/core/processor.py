@@ -15,9 +15,9 @@ from runtime.core.column import Cells, Column, as_column, nulls
 from runtime.core.outbox import HeaderMode, Outbox
 from runtime.core.scheduler import Limits, plans
 from runtime.core.sound import Sound
-from runtime.core.stepping import Stepping
+from runtime.core.stepping import Stepper, Stepping
 from runtime.core.streams import StreamTable
-from runtime.engines.protocol import Engine, OverlappingEngine
+from runtime.engines.protocol import Engine
 
 NullKey = Literal["dead-letter", "partition"]
 
@@ -85,6 +85,7 @@ class Processor:
         self.streams = StreamTable(evicts=settings.evicts)
         self.outbox = Outbox(settings.topic, settings.model, settings.headers, settings.max_output_bytes)
         self._engine = engine
+        self._stepper = Stepper(engine)
         self._decoder = decoder
         self._encoder = encoder
         self._settings = settings
@@ -216,9 +217,9 @@ class Processor:
 
         ``None``: this engine works with its caller, who uses `read_states`.
         """
-        if not isinstance(self._engine, OverlappingEngine):
+        if self._stepper.overlapping is None:
             return None
-        states = self._engine.begin_read(slots)
+        states = self._stepper.overlapping.begin_read(slots)
         if self._sound is None:
             return states
         carried = self._sound.carried.read(slots)
@@ -276,7 +277,7 @@ class Processor:
         self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]
     ) -> list[np.ndarray]:
         """Step every stream through its rows; a record whose row the model cannot take joins ``errors``."""
-        stepping = Stepping(self._engine, rows)
+        stepping = Stepping(self._stepper, rows)
         used = np.flatnonzero(lengths)
         threads = 1 if self._others is None else self._settings.threads
         shares = plans(slots[used], starts[used], lengths[used], self._limits, threads)

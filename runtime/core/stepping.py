@@ -15,6 +15,15 @@ from runtime.engines.protocol import Begun, Engine, OverlappingEngine
 _UnderWay = deque[tuple[Call, Begun]]
 
 
+class Stepper:
+    """What is known of an engine once and for all: how its inputs lie in a row, and whether its calls overlap."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.overlapping = engine if isinstance(engine, OverlappingEngine) else None
+        self.splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
+
+
 class Stepping:
     """Takes rows through an engine, of which each output row and each row that it cannot take is noted.
 
@@ -22,18 +31,17 @@ class Stepping:
     why the model cannot take a row: its stream keeps its last good state, and goes on behind it.
     """
 
-    def __init__(self, engine: Engine, rows: np.ndarray) -> None:
-        self._engine = engine
+    def __init__(self, stepper: Stepper, rows: np.ndarray) -> None:
+        self._engine, self._overlaps, self._splits = stepper.engine, stepper.overlapping, stepper.splits
         self._rows = rows
-        specs = engine.manifest.inputs
-        self._splits = np.cumsum([spec.width for spec in specs])[:-1]
-        self.outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in engine.manifest.outputs]
+        outputs = self._engine.manifest.outputs
+        self.outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in outputs]
         self.bad_rows: dict[int, str] = {}
 
     def step(self, calls: Iterable[Call]) -> None:
         """Make these calls. Raises `EngineError` when the engine fails: states are then undefined."""
-        if isinstance(self._engine, OverlappingEngine):
-            self._overlapping(self._engine, calls)
+        if self._overlaps is not None:
+            self._overlapping(self._overlaps, calls)
         else:
             for call in calls:
                 self._call(call)

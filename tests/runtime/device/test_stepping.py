@@ -14,7 +14,7 @@ from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError
 from runtime.core.device import Device, at_once
 from runtime.core.scheduler import Limits, plan
-from runtime.core.stepping import Stepping
+from runtime.core.stepping import Stepper, Stepping
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 from runtime.engines.device import DeviceEngine
@@ -65,7 +65,7 @@ def same(plain: CpuEngine, device: DeviceEngine, rows: np.ndarray, *records: np.
     """Both take the batch; returns the bad rows, which are those of both."""
     found = []
     for engine in (plain, device):
-        stepping = Stepping(engine, rows)
+        stepping = Stepping(Stepper(engine), rows)
         stepping.step(plan(*records, LIMITS))
         found.append(stepping)
     expected, mine = found
@@ -139,7 +139,7 @@ def test_device_that_fails_under_way_is_an_error_and_nothing_is_left_under_way(b
     mine.step = failing_on_poison(mine.step)
     rows, *records = batch(np.random.default_rng(1), 1, POISON)
     with pytest.raises(EngineError, match="it refuses this"):
-        Stepping(mine, rows).step(plan(*records, LIMITS))
+        Stepping(Stepper(mine), rows).step(plan(*records, LIMITS))
     assert mine.calls.under_way == 0
     assert all(place.free for place in mine.calls._places)
 
