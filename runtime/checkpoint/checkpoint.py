@@ -6,6 +6,8 @@
     2. send       their snapshots, tombstones and closings, within the open epoch
     3. commit     with each offset, the lowest one that a dirty stream still needs
 
+States on a device are only begun to be read in 1, and sent before 3, while the model is at the next epoch.
+
 At-least-once has no transaction around these. The offsets are then committed first, as if nothing
 had been chosen, and the snapshots follow with the next epoch, so that none is ever beyond them.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +68,7 @@ class Checkpoint:
         """
         self._streams = processor.streams
         self._read = processor.read_states
+        self._begin_read = processor.begin_read_states
         self._read_extras = processor.read_extras
         self._transport = transport
         self._fingerprint = fingerprint
@@ -154,14 +157,15 @@ class Checkpoint:
         next epoch. Raises `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
         """
         self._offsets.update(offsets)
+        left_s = 0.0
         if self._snapshots_follow:
             sent = self._commit_first(offsets, now_s, last=last)
             if meanwhile is not None:
                 meanwhile()
         else:
-            sent = self._send_due(now_s, last=last)
-            self._commit_positions({*offsets, *sent.partitions}, meanwhile)
-        self._pace.spent(sent.rows, sent.seconds, now_s)
+            sent = self._send_due(now_s, last=last, beside=meanwhile is not None)
+            left_s = self._commit_positions({*offsets, *sent.partitions}, meanwhile, sent.left)
+        self._pace.spent(sent.rows, sent.seconds + left_s, now_s)
         return Committed(sent.records, sent.records * self._record_bytes)
 
     def _commit_first(self, offsets: Mapping[int, int], now_s: float, *, last: bool) -> _Sent:
@@ -174,14 +178,24 @@ class Checkpoint:
             self._following = set()
         return sent
 
-    def _commit_positions(self, partitions: set[int], meanwhile: Callable[[], None] | None = None) -> None:
+    def _commit_positions(
+        self, partitions: set[int], meanwhile: Callable[[], None] | None = None, left: Sequence[Callable[[], None]] = ()
+    ) -> float:
+        """Commit, once what is left to send has been sent; returns how long that took."""
         positions = {partition: self._position(partition) for partition in sorted(partitions)}
         self._passing("before-commit")
         if meanwhile is not None:
             meanwhile()
+        began = time.perf_counter()
+        for send in left:
+            send()
+        took_s = time.perf_counter() - began
+        if left:
+            self._passing("snapshots-sent")
         self._transport.commit(positions)
         self._passing("committed")
         self._committed.update({partition: self._offsets[partition] for partition in partitions})
+        return took_s
 
     def _position(self, partition: int) -> Position:
         offset = self._offsets[partition]
@@ -195,10 +209,11 @@ class Checkpoint:
         partitions, ids = self._transport.input_partitions, self._transport.topic_ids
         return Position(offset, CommitMetadata(replays, self._newest.get(partition), offset, partitions, ids).encode())
 
-    def _send_due(self, now_s: float, *, last: bool) -> _Sent:
+    def _send_due(self, now_s: float, *, last: bool, beside: bool = False) -> _Sent:
+        """``beside``: states that can be read beside the model are on their way, and what sends them is left to do."""
         began = time.perf_counter()
         if self._policy.interval_s == math.inf:
-            return _Sent(0, 0, set(), 0.0)
+            return _Sent(0, 0, set(), 0.0, [])
         partitions = list(self._offsets)
         dirty = {partition: self._streams.dirty(partition) for partition in partitions}
         quota = self._pace.quota(sum(dirty.values()), now_s)
@@ -213,34 +228,51 @@ class Checkpoint:
             slots += taken
             owners += [partition] * len(taken)
         others = {**self._gone(), **self._closings()}
+        left: list[Callable[[], None]] = []
         piece = max(1, PIECE_BYTES // self._record_bytes)
         for begin in range(0, len(slots), piece):
-            keys, values = self._snapshots(slots[begin : begin + piece])
-            mine = owners[begin : begin + piece]
-            if others:  # what a snapshot of this commit says is newer
-                for place in zip(mine, keys, strict=True):
-                    others.pop(place, None)
-            self._send_states(mine, keys, values)
+            send = self._snapshots(
+                slots[begin : begin + piece], owners[begin : begin + piece], others, beside and not last
+            )
+            if send is not None:
+                left.append(send)
         self._send_states([p for p, _ in others], [key for _, key in others], list(others.values()))
-        self._passing("snapshots-sent")
+        if not left:
+            self._passing("snapshots-sent")
         seconds = time.perf_counter() - began
         written = {p for p in {*owners, *(p for p, _ in others)} if p in self._offsets}
-        return _Sent(len(slots), len(slots) + len(others), written, seconds)
+        return _Sent(len(slots), len(slots) + len(others), written, seconds, left)
 
-    def _snapshots(self, slots: list[int]) -> tuple[list[bytes], Cells]:
+    def _snapshots(
+        self, slots: list[int], owners: list[int], others: dict[tuple[int, bytes], bytes | None], beside: bool
+    ) -> Callable[[], None] | None:
+        """Send the snapshots of these streams as they are now; if their states are still on their way, what will do it.
+
+        What a snapshot says is newer than what is among ``others``.
+        """
         chosen = np.asarray(slots, np.int64)
-        records = encode_snapshots(
-            self._fingerprint,
-            Snapshots(
-                self._streams.keys_of(chosen),
-                self._read(chosen),
-                self._streams.offsets[chosen],
-                self._streams.timestamps[chosen],
-                self._read_extras(chosen),
-            ),
-        )
+        reading = self._begin_read(chosen) if beside else None
+        rows = self._read_now(chosen) if reading is None else reading
+        keys = self._streams.keys_of(chosen)
+        offsets, timestamps = self._streams.offsets[chosen], self._streams.timestamps[chosen]
+        extras = self._read_extras(chosen)
+        if others:
+            for partition, key in zip(owners, keys, strict=True):
+                others.pop((partition, self._fingerprint + key), None)
         self._streams.saved(chosen)
-        return records
+
+        def send() -> None:
+            snapshots = Snapshots(keys, rows(), offsets, timestamps, extras)
+            self._send_states(owners, *encode_snapshots(self._fingerprint, snapshots))
+
+        if reading is not None:
+            return send
+        send()
+        return None
+
+    def _read_now(self, slots: np.ndarray) -> Callable[[], np.ndarray]:
+        found = self._read(slots)
+        return lambda: found
 
     def _send_states(self, partitions: list[int], keys: list[bytes], values: Cells) -> None:
         if partitions:
@@ -283,3 +315,4 @@ class _Sent:
     records: int
     partitions: set[int]
     seconds: float
+    left: list[Callable[[], None]]

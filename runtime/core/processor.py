@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from edge_rnn.contract.errors import EngineError
 from runtime.codecs.protocol import Decoded, Decoder, Encoder, refuse_non_integers
 from runtime.core.batch import Outgoing, RecordBatch
 from runtime.core.column import Cells, Column, as_column, nulls
 from runtime.core.outbox import HeaderMode, Outbox
-from runtime.core.scheduler import Call, Limits, plans
+from runtime.core.scheduler import Limits, plans
 from runtime.core.sound import Sound
+from runtime.core.stepping import Stepper, Stepping
 from runtime.core.streams import StreamTable
 from runtime.engines.protocol import Engine
 
@@ -85,6 +85,7 @@ class Processor:
         self.streams = StreamTable(evicts=settings.evicts)
         self.outbox = Outbox(settings.topic, settings.model, settings.headers, settings.max_output_bytes)
         self._engine = engine
+        self._stepper = Stepper(engine)
         self._decoder = decoder
         self._encoder = encoder
         self._settings = settings
@@ -94,7 +95,6 @@ class Processor:
         self._sound = sound
         columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]
         self._integers = {i: dtype for i, dtype in enumerate(columns) if np.dtype(dtype).kind in "iu"}
-        self._splits = np.cumsum([spec.width for spec in engine.manifest.inputs])[:-1]
 
     def decode(self, batch: RecordBatch) -> Decoded | None:
         """Read the values of a batch for `process`, ahead of it: nothing of the states is looked at."""
@@ -212,6 +212,19 @@ class Processor:
         states = self._engine.read(slots)
         return states if self._sound is None else np.concatenate([states, self._sound.carried.read(slots)], axis=1)
 
+    def begin_read_states(self, slots: np.ndarray) -> Callable[[], np.ndarray] | None:
+        """Begin to read them as they are now, beside the calls that follow; what is returned waits for them.
+
+        ``None``: this engine works with its caller, who uses `read_states`.
+        """
+        if self._stepper.overlapping is None:
+            return None
+        states = self._stepper.overlapping.begin_read(slots)
+        if self._sound is None:
+            return states
+        carried = self._sound.carried.read(slots)
+        return lambda: np.concatenate([states(), carried], axis=1)
+
     def _stream_keys(self, batch: RecordBatch, errors: dict[int, str]) -> Column:
         """The key of each record's stream, none of which is ``None``."""
         keys = as_column(batch.keys)
@@ -264,70 +277,21 @@ class Processor:
         self, rows: np.ndarray, slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray, errors: dict[int, str]
     ) -> list[np.ndarray]:
         """Step every stream through its rows; a record whose row the model cannot take joins ``errors``."""
-        outputs = [np.empty((rows.shape[0], *spec.row_shape), spec.dtype) for spec in self._engine.manifest.outputs]
+        stepping = Stepping(self._stepper, rows)
         used = np.flatnonzero(lengths)
-        bad_rows: dict[int, str] = {}
-
-        def step(calls: Iterator[Call]) -> None:
-            for call in calls:
-                self._call(call, rows, outputs, bad_rows)
-
         threads = 1 if self._others is None else self._settings.threads
         shares = plans(slots[used], starts[used], lengths[used], self._limits, threads)
-        others = [] if self._others is None else [self._others.submit(step, share) for share in shares[1:]]
+        others = [] if self._others is None else [self._others.submit(stepping.step, share) for share in shares[1:]]
         try:
-            step(shares[0])
+            stepping.step(shares[0])
         finally:
             if others:
                 wait(others)  # nobody may be at the states when this returns
         for other in others:
             other.result()
-        for row, reason in bad_rows.items():
+        for row, reason in stepping.bad_rows.items():
             record = int(used[np.searchsorted(starts[used], row, side="right") - 1])
             errors.setdefault(
                 record, f"row {row - int(starts[record])}: {reason}; the stream keeps its last good state"
             )
-        return outputs
-
-    def _call(self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: dict[int, str]) -> None:
-        """One model call. What fails in it is run again alone, step by step, until the bad row stands out."""
-        x = rows[call.rows]
-        pieces = np.split(x, self._splits, axis=2) if self._splits.size else [x]
-        specs = self._engine.manifest.inputs
-        inputs = [
-            piece.reshape(*piece.shape[:2], *spec.row_shape).astype(spec.dtype, copy=False)
-            for piece, spec in zip(pieces, specs, strict=True)
-        ]
-        try:
-            results, good = self._engine.run(call.slots, inputs)
-        except EngineError as error:
-            if not self._engine.works():
-                raise
-            self._isolate(call, rows, outputs, bad_rows, str(error))
-            return
-        if good.all():
-            for output, result in zip(outputs, results, strict=True):
-                output[call.rows] = result
-            return
-        fine, bad = np.flatnonzero(good), np.flatnonzero(~good)
-        for output, result in zip(outputs, results, strict=True):
-            output[call.rows[:, fine]] = result[:, fine]
-        if len(call.rows) == 1:
-            bad_rows.update(dict.fromkeys(call.rows[0, bad].tolist(), "the model's result is not finite"))
-            return
-        for step in call.rows:
-            self._call(Call(call.slots[bad], step[None, bad]), rows, outputs, bad_rows)
-
-    def _isolate(
-        self, call: Call, rows: np.ndarray, outputs: list[np.ndarray], bad_rows: dict[int, str], reason: str
-    ) -> None:
-        """A call failed though the model works: halve it, by streams and then by steps, down to the rows at fault."""
-        steps, streams = call.rows.shape
-        if streams > 1:
-            for half in np.array_split(np.arange(streams), 2):
-                self._call(Call(call.slots[half], call.rows[:, half]), rows, outputs, bad_rows)
-        elif steps > 1:
-            for step in call.rows:
-                self._call(Call(call.slots, step[None]), rows, outputs, bad_rows)
-        else:
-            bad_rows[int(call.rows[0, 0])] = reason
+        return stepping.outputs

@@ -22,7 +22,7 @@ from runtime.daemon.fail_points import fail_points
 from runtime.daemon.generate import generator_on
 from runtime.daemon.settings import RunSettings
 from runtime.observe.metrics import Metrics
-from runtime.observe.timed_engine import TimedEngine
+from runtime.observe.timed_engine import timed
 from runtime.transports.protocol import MemberSettings, Transport
 
 RECORD_BYTES = 1_000_000
@@ -45,7 +45,7 @@ class Model:
         decoder = make_decoder(settings.codec, manifest)
         encoder = make_encoder(settings.encoder, manifest)
         fingerprint = self._fingerprint = state_fingerprint(manifest, settings.replay_settings)
-        timed = TimedEngine(engine, metrics)
+        measured = timed(engine, metrics)
         limits = engine.tuning.bound(limits)
         processing = ProcessorSettings(
             topic=settings.input,
@@ -61,12 +61,12 @@ class Model:
         self._metrics = metrics
         self._passing = fail_points()
         if settings.mode == "generate":
-            generator = generator_on(timed, bundle, threads=engine.tuning.threads, limits=limits)
-            self._processor: Processor = GeneratingProcessor(timed, generator, decoder, encoder, processing)
+            generator = generator_on(measured, bundle, threads=engine.tuning.threads, limits=limits)
+            self._processor: Processor = GeneratingProcessor(measured, generator, decoder, encoder, processing)
         else:
             others = ThreadPoolExecutor(processing.threads - 1, "edge-rnn-call") if processing.threads > 1 else None
             sound = make_sound(manifest, settings.input_rate, settings.emit, settings.encoder)
-            self._processor = Processor(timed, decoder, encoder, processing, others, sound)
+            self._processor = Processor(measured, decoder, encoder, processing, others, sound)
 
     def daemon(
         self,

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from edge_rnn.contract.bundle import Bundle
+from edge_rnn.contract.tensorrt import present_gpu
 from runtime.daemon.settings import RunSettings
 from runtime.engines.choice import TunedEngine
 from runtime.engines.devices import open_engine
@@ -20,9 +21,14 @@ def chosen_engine(bundle: Bundle, settings: RunSettings, metrics: Metrics) -> Tu
 
     Raises `EngineError`, `GateFailed`, `MissingDependency`, `UsageError`.
     """
+    device = settings.device
+    if settings.mode == "generate" and device == "auto":
+        device = "cpu"
+        if present_gpu() is not None:
+            log.info("replies are made on the CPU, which is faster for a few at once; --device cuda for hundreds")
     choice = open_engine(
         bundle,
-        "cpu" if settings.mode == "generate" and settings.device == "auto" else settings.device,
+        device,
         threads=settings.threads,
         folder=None if settings.arena_dir is None else Path(settings.arena_dir),
         cache_dir=settings.engines,
@@ -35,6 +41,7 @@ def chosen_engine(bundle: Bundle, settings: RunSettings, metrics: Metrics) -> Tu
         "model calls",
         extra={
             "engine": choice.name,
+            "calls": getattr(choice.engine, "how", "") or "direct",
             "streams": tuning.streams,
             "threads": tuning.threads,
             "rows_per_second": round(choice.rates.get(choice.name) or max(tuning.rates.values(), default=0.0)),

@@ -50,7 +50,6 @@ def check_settings(settings: RunSettings) -> None:
         ("idle-reset", settings.idle_reset is not None, "a tombstone ends a stream"),
         ("max-streams", settings.max_streams is not None, "a tombstone ends a stream"),
         ("on-new-model warmup", (settings.on_new_model or "").startswith("warmup"), "there is nothing to replay"),
-        ("device", settings.device not in ("auto", "cpu"), "replies are made on the CPU"),
         ("shadow", settings.shadow is not None, "a shadow compares one output a record"),
     ):
         if given:

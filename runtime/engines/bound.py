@@ -26,20 +26,23 @@ class BoundSession:
         device: str,
         settle: Callable[[], object] = lambda: None,
         options: Callable[[], Any] | None = None,
+        *,
+        graphs: bool = True,
     ) -> None:
-        """``settle`` waits until what the array module has begun is done: the session has a queue of its own.
+        """``settle`` waits until what the array module has begun is done, where the session has a queue of its own.
 
-        ``options`` makes a run's options: a session that records CUDA graphs has one graph for each set of arrays that it
-        is given, and each run of them says which by its options.
+        ``options`` makes a run's options. ``graphs``: a session that records CUDA graphs has one graph for each set of
+        arrays that it is given, and each run of them says which by its options.
         """
         self._session = session
         self._device = device
         self._settle = settle
         self._options = options
+        self._by_arrays = graphs
         self._graphs: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, feed: Mapping[str, Any], results: Mapping[str, Any], /) -> None:
-        """Run, and wait for the end."""
+        """Run, and wait for the end unless the options say otherwise."""
         binding = self._session.io_binding()
         for name, value in feed.items():
             binding.bind_input(name, self._device, 0, value.dtype.type, value.shape, address(value))
@@ -49,12 +52,15 @@ class BoundSession:
         if self._options is None:
             self._session.run_with_iobinding(binding)
             return
-        arrays = tuple(
-            number for value in (*feed.values(), *results.values()) for number in (address(value), value.size)
-        )
+        arrays: tuple[int, ...] = ()
+        if self._by_arrays:
+            arrays = tuple(
+                number for value in (*feed.values(), *results.values()) for number in (address(value), value.size)
+            )
         if arrays not in self._graphs:
             self._graphs[arrays] = self._options()
-            self._graphs[arrays].add_run_config_entry("gpu_graph_id", str(len(self._graphs)))
+            if self._by_arrays:
+                self._graphs[arrays].add_run_config_entry("gpu_graph_id", str(len(self._graphs)))
         self._session.run_with_iobinding(binding, self._graphs[arrays])
 
 
@@ -62,12 +68,20 @@ class BoundStep:
     """A graph over arrays of ``xp``, in the canonical layout; see `DeviceStep`."""
 
     def __init__(
-        self, manifest: Manifest, run: Runner, xp: Any, constants: Mapping[str, np.ndarray], *, fixed: bool = False
+        self,
+        manifest: Manifest,
+        run: Runner,
+        xp: Any,
+        constants: Mapping[str, np.ndarray],
+        *,
+        fixed: bool = False,
+        aligned: int = 1,
     ) -> None:
         """``constants``: the values of the manifest's constant inputs.
 
         ``fixed``: calls of the same size always use the same arrays, as a recorded graph needs it; what a call gives
-        is then good until the next one of its size. Raises `EngineError` where streams take turns.
+        is then good until the next one of its size. ``aligned``: inputs begin at addresses that are multiples of
+        so many bytes. Raises `EngineError` where streams take turns.
         """
         if manifest.batch_limit is not None:
             raise EngineError(
@@ -76,6 +90,7 @@ class BoundStep:
         self.manifest = manifest
         self._runner = run
         self._xp = xp
+        self._aligned = aligned
         self._fixed: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] | None = {} if fixed else None
         self._constants = {
             spec.name: (xp.asarray(constants[spec.name], spec.dtype), spec.batch_axis) for spec in manifest.constants
@@ -107,7 +122,8 @@ class BoundStep:
         return outputs, [self._xp.moveaxis(results[spec.output], spec.batch_axis, 0) for spec in manifest.states]
 
     def _contiguous(self, feed: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._xp.ascontiguousarray(value) for name, value in feed.items()}
+        found = {name: self._xp.ascontiguousarray(value) for name, value in feed.items()}
+        return {name: value.copy() if address(value) % self._aligned else value for name, value in found.items()}
 
     def _results(self, sizes: Mapping[str, int]) -> dict[str, Any]:
         """Room for all outputs and new states of a call."""

@@ -5,23 +5,34 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from edge_rnn.contract.bundle import Bundle
-from edge_rnn.contract.errors import EngineError
+from edge_rnn.contract.errors import EngineError, GateFailed
 from edge_rnn.contract.ort import import_onnxruntime
 from edge_rnn.contract.plans import BATCHES, TOLERANCES
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
 from runtime.engines.bound import BoundSession, BoundStep
-from runtime.engines.cupy_device import ThroughHost, import_cupy, pinned, room_told, rows_that_fit
+from runtime.engines.cupy_device import CudaGraphs, cuda_device, import_cupy, pinned, room_told, rows_that_fit
 from runtime.engines.device import DeviceEngine
-from runtime.engines.recorded import repeat
+from runtime.engines.recorded import Recorder, repeat
+from runtime.engines.through import ThroughHost, check_engine
 from runtime.engines.tuning import Tuning
 
 log = logging.getLogger("edge_rnn.engines")
 
 PROVIDER = "CUDAExecutionProvider"
+
+Way = Literal["recorded", "graphs", "queued", "waiting"]
+WAYS: tuple[Way, ...] = ("recorded", "graphs", "queued", "waiting")
+"""How a call is made. ``recorded``: all of it is one CUDA graph, of ours. ``graphs``: the model's part is one, of ONNX
+Runtime's own. ``queued``: nothing is recorded; ONNX Runtime works in the queue of the calls, and nobody waits for it but
+who wants the results. ``waiting``: it has a queue of its own, and each call waits."""
+
+RECORDS: dict[Way, bool] = {"recorded": True, "graphs": True, "queued": False, "waiting": False}
+"""Whether ONNX Runtime is asked to be fit for CUDA graphs: all of the graph has to run on the GPU then."""
 
 
 def open_cuda_engine(
@@ -29,44 +40,78 @@ def open_cuda_engine(
     *,
     rows: int | None = None,
     tolerance: float = TOLERANCES["fp32"],
-    host: Rows = pinned,
-    graphs: bool = True,
+    host: Rows | None = None,
+    way: Way = WAYS[0],
+    plainer: bool = True,
+    shared: bool | None = None,
 ) -> DeviceEngine:
     """Open a bundle on the first GPU and repeat its golden vectors there: a provider that is listed may not run.
 
-    ``rows``: streams whose states are on the device at once; the default is what fits into half of its free memory.
-    ``graphs``: ONNX Runtime records calls as CUDA graphs, one for each number of steps and bucket of streams, where it
-    can: all of the graph has to run on the GPU. Products are in fp32 proper, without TF32. Raises `MissingDependency`, `EngineError` when there is no GPU, it has
-    no room, or the graph does not open or run there, `GateFailed` when it runs and gives something else.
+    ``rows``: streams whose states are on the device at once; the default is what fits into half of its free memory, or
+    all of them where CPU and GPU share their memory. ``host``: where the others are, by default in pinned memory.
+    ``shared``: whether that memory is one, in place of what the device says. ``way``: see `WAYS`; with ``plainer``,
+    where it does not open or does not repeat the golden vectors, those behind it are tried. Calls of a recorded way are
+    of some sizes (`runtime.engines.recorded.BUCKETS`). Products are in fp32 proper, without TF32. Raises
+    `MissingDependency`, `EngineError` when there is no GPU, it has no room, or the graph does not open or run there,
+    `GateFailed` when it runs and gives something else.
     """
-    cupy, manifest = import_cupy(), bundle.manifest
-
-    def settle() -> None:
-        cupy.cuda.get_current_stream().synchronize()
-
-    def opened(recorded: bool) -> BoundStep:
-        options = import_onnxruntime().RunOptions if recorded else None
-        run = BoundSession(_session(bundle, recorded), "cuda", settle, options)
-        step = BoundStep(manifest, run, cupy, bundle.constants(), fixed=recorded)
-        check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
-        return step
-
-    with room_told(cupy, bundle):
+    cupy = import_cupy()
+    tried = WAYS[WAYS.index(way) :] if plainer else (way,)
+    for each in tried:
         try:
-            step, record = opened(graphs), repeat if graphs else None
-        except EngineError as error:
-            if not graphs:
+            return _opened(cupy, bundle, each, rows, tolerance, host, shared)
+        except (EngineError, GateFailed) as error:
+            if each == tried[-1]:
                 raise
-            log.debug("no CUDA graphs: %s", error)
-            step, record = opened(False), None
+            log.info("the CUDA engine does not make its calls %s: %s", each, error)
+        cupy.get_default_memory_pool().free_all_blocks()
+    raise AssertionError
+
+
+def _opened(
+    cupy: Any, bundle: Bundle, way: Way, rows: int | None, tolerance: float, host: Rows | None, shared: bool | None
+) -> DeviceEngine:
+    manifest, queue = bundle.manifest, cupy.cuda.Stream(non_blocking=True)
+    with room_told(cupy, bundle), queue:
+        session = _session(bundle, RECORDS[way], None if way == "waiting" else int(queue.ptr))
+        settle = queue.synchronize if way == "waiting" else lambda: None
+        run = BoundSession(session, "cuda", settle, _options(way), graphs=way == "graphs")
+        step = BoundStep(manifest, run, cupy, bundle.constants(), fixed=way == "graphs")
+        check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
+        device = cuda_device(cupy, queue, shared)
         first = [bundle.initial_state(spec) for spec in manifest.states]
-        rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
+        if rows is None and not (device.shared and host is None):
+            rows = rows_that_fit(cupy, manifest.state_bytes)
+        recorders: dict[Way, Recorder] = {"recorded": CudaGraphs(cupy, queue), "graphs": repeat}
         tuning = Tuning(streams=BATCHES[-1])
-        return DeviceEngine(manifest, step, first, cupy, rows, host=host, tuning=tuning, record=record)
+        engine = DeviceEngine(
+            manifest, step, first, device, rows, host=host or pinned, tuning=tuning, record=recorders.get(way), how=way
+        )
+    with room_told(cupy, bundle):
+        check_engine(bundle, engine, tolerance)
+    return engine
 
 
-def _session(bundle: Bundle, graphs: bool = False) -> Any:
-    """A session on the first GPU. Raises `EngineError` where it does not open there, or opens on the CPU instead."""
+def _options(way: Way) -> Callable[[], Any] | None:
+    """What makes a run's options."""
+    if way == "waiting":
+        return None
+
+    def make() -> Any:
+        options = import_onnxruntime().RunOptions()
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if way == "recorded":
+            options.add_run_config_entry("gpu_graph_id", "-1")  # we record; it does not
+        return options
+
+    return make
+
+
+def _session(bundle: Bundle, graphs: bool = False, queue: int | None = None) -> Any:
+    """A session on the first GPU, in ``queue`` (a CUDA stream's address) or one of its own.
+
+    Raises `EngineError` where it does not open there, or opens on the CPU instead.
+    """
     ort = import_onnxruntime()
     if PROVIDER not in ort.get_available_providers():
         raise EngineError(
@@ -79,6 +124,8 @@ def _session(bundle: Bundle, graphs: bool = False) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and said once
     given = {"device_id": "0", "use_tf32": "0", "enable_cuda_graph": str(int(graphs))}
+    if queue is not None:
+        given["user_compute_stream"] = str(queue)
     try:
         session = ort.InferenceSession(str(bundle.graph_path), options, providers=[(PROVIDER, given)])
     except Exception as error:  # onnxruntime raises its own classes, which share no base

@@ -1,9 +1,9 @@
-"""CuPy as the array module of an NVIDIA GPU: found, its memory, its queue, and CUDA graphs. Not seen on a GPU so far."""
+"""CuPy as an NVIDIA GPU: found, its memory, its queues, and CUDA graphs. Not seen on a GPU so far."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,8 @@ import numpy as np
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.signature import StateSpec
-from edge_rnn.contract.stepgraph import Arrays
-from runtime.engines.device import DeviceStep
-from runtime.engines.recorded import Repeated
+from runtime.core.device import Device, Mark, Pair
+from runtime.engines.bound import address
 
 log = logging.getLogger("edge_rnn.engines")
 
@@ -22,6 +21,12 @@ SHARE = 0.5
 """Of the memory that is free, what states may take; the rest is for the model and its calls."""
 
 MOST_ROWS = 1 << 20
+
+INTEGRATED, CAN_MAP, UNIFIED_ADDRESSES = 18, 19, 41
+"""CUDA's numbers for these attributes of a device."""
+
+TO_DEVICE, TO_HOST = 1, 2
+"""CUDA's numbers for the direction of a copy."""
 
 
 def import_cupy() -> Any:
@@ -50,6 +55,8 @@ def room_told(cupy: Any, bundle: Bundle) -> Iterator[None]:
         raise EngineError(
             f"the GPU has no room for {bundle.manifest.name!r}: {error}; give fewer rows, or run it on the CPU"
         ) from error
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise EngineError(f"the GPU failed on {bundle.manifest.name!r}: {error}; run it on the CPU") from error
 
 
 def rows_that_fit(cupy: Any, state_bytes: int) -> int:
@@ -68,6 +75,77 @@ def pinned(spec: StateSpec, capacity: int, before: np.ndarray | None) -> np.ndar
     return rows
 
 
+def shares_memory(cupy: Any) -> bool:
+    """Whether CPU and GPU have one memory (a Jetson): the GPU is integrated, and reads the host's addresses."""
+    attribute = cupy.cuda.runtime.deviceGetAttribute
+    return all(attribute(number, 0) for number in (INTEGRATED, CAN_MAP, UNIFIED_ADDRESSES))
+
+
+def cuda_device(cupy: Any, queue: Any, shared: bool | None = None) -> Device:
+    """The GPU as the core uses it; ``queue``: a stream of CuPy's, where it computes.
+
+    ``shared``: whether it uses memory that it shares with the host; by default where it has no other.
+    """
+    xp, shared = cupy, shares_memory(cupy) if shared is None else shared
+
+    def room(size: int) -> Pair:
+        if shared:
+            memory = cupy.cuda.PinnedMemory(size, cupy.cuda.runtime.hostAllocMapped)
+            host = np.ndarray((size,), np.uint8, cupy.cuda.PinnedMemoryPointer(memory, 0))
+            # with unified addresses the device sees it where the host does
+            there = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(memory.ptr, size, memory), 0)
+            return Pair(host, xp.ndarray((size,), np.uint8, there))
+        return Pair(np.ndarray((size,), np.uint8, cupy.cuda.alloc_pinned_memory(size)), xp.empty(size, np.uint8))
+
+    copies = queue if shared else cupy.cuda.Stream(non_blocking=True)
+    return Device(xp, CudaQueue(cupy, queue), CudaQueue(cupy, copies), room, shared, lambda: queue)
+
+
+class CudaQueue:
+    """A CUDA stream as a queue; see `runtime.core.device.Queue`."""
+
+    def __init__(self, cupy: Any, stream: Any) -> None:
+        self._cupy = cupy
+        self._stream = stream
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Launch its kernels."""
+        with self._stream:
+            work()
+
+    def copy(self, source: Any, target: Any) -> None:
+        """A copy between pinned memory and the device's."""
+        kind = TO_DEVICE if isinstance(source, np.ndarray) else TO_HOST
+        if source.nbytes:
+            self._cupy.cuda.runtime.memcpyAsync(address(target), address(source), source.nbytes, kind, self._stream.ptr)
+
+    def mark(self) -> Mark:
+        """An event."""
+        event = self._cupy.cuda.Event(disable_timing=True)
+        event.record(self._stream)
+        return _Event(event)
+
+    def follow(self, mark: Mark) -> None:
+        """Wait for an event on the device."""
+        assert isinstance(mark, _Event)
+        self._stream.wait_event(mark.event)
+
+
+class _Event:
+    """An event of a CUDA stream as a mark."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def passed(self) -> bool:
+        """Whether it has happened."""
+        return bool(self.event.done)
+
+    def wait(self) -> None:
+        """Until it has."""
+        self.event.synchronize()
+
+
 class CudaGraphs:
     """Records what a body puts into a queue as a CUDA graph; see `runtime.engines.recorded.Recorder`.
 
@@ -80,43 +158,32 @@ class CudaGraphs:
         """``queue``: a stream of CuPy's that is not the default one, which cannot be recorded."""
         self._cupy = cupy
         self._queue = queue
+        self.refused = 0
+        """Recordings that could not be made."""
 
-    def __call__(self, body: Callable[[], list[Any]], /) -> tuple[Callable[[], object], list[Any]]:
+    def __call__(self, body: Callable[[], None], /) -> Callable[[], object]:
         """Run, record, and give what repeats it."""
         pool = self._cupy.cuda.MemoryPool()
         with self._cupy.cuda.using_allocator(pool.malloc), self._queue:
-            first = body()
+            body()
             self._queue.synchronize()
             try:
-                graph, results = self._recorded(body)
-            except self._cupy.cuda.runtime.CUDARuntimeError as error:
+                graph = self._recorded(body)
+            except (self._cupy.cuda.runtime.CUDARuntimeError, EngineError) as error:
+                self.refused += 1
                 log.warning("a call cannot be recorded as a CUDA graph; it is made anew each time: %s", error)
-                return Repeated(body, first), first
+                return body
 
         def replay() -> None:
             assert pool is not None  # it keeps the recording's memory
             graph.launch(self._queue)
 
-        return replay, results
+        return replay
 
-    def _recorded(self, body: Callable[[], list[Any]]) -> tuple[Any, list[Any]]:
+    def _recorded(self, body: Callable[[], None]) -> Any:
         self._queue.begin_capture()
         try:
-            results = body()
+            body()
         finally:
             graph = self._queue.end_capture()
-        return graph, results
-
-
-class ThroughHost:
-    """A device's step function with arrays of the host, for the gates; see `edge_rnn.contract.stepgraph.Step`."""
-
-    def __init__(self, step: DeviceStep, xp: Any) -> None:
-        self._step, self._xp = step, xp
-        self._to_host = getattr(xp, "asnumpy", np.array)
-
-    def __call__(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray], /) -> tuple[Arrays, Arrays]:
-        """Run one call, up and down again."""
-        given = [[self._xp.asarray(np.ascontiguousarray(value)) for value in values] for values in (inputs, states)]
-        outputs, new = self._step(*given)
-        return [self._to_host(value) for value in outputs], [self._to_host(value) for value in new]
+        return graph

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Protocol
 
@@ -12,8 +12,11 @@ import numpy as np
 from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.signature import Manifest
 from runtime.core.arena import Rows, in_memory
+from runtime.core.device import Device
 from runtime.core.device_arena import DeviceArena
-from runtime.engines.recorded import RecordedCalls, Recorder
+from runtime.core.shared_arena import SharedArena
+from runtime.engines.protocol import Begun
+from runtime.engines.recorded import DEPTH, DeviceCalls, Recorder, Results, Running
 from runtime.engines.tuning import Tuning
 
 
@@ -24,9 +27,9 @@ class DeviceStep(Protocol):
 
 
 class DeviceEngine:
-    """Gather, step and scatter on a device; one upload of inputs and one download of outputs a call.
+    """Gather, step and scatter on a device; one upload of inputs and one download of outputs a call, two under way.
 
-    See `runtime.engines.protocol.Engine`. Calls from several threads take turns.
+    See `runtime.engines.protocol.OverlappingEngine`. Calls from several threads take turns.
     """
 
     def __init__(
@@ -34,31 +37,45 @@ class DeviceEngine:
         manifest: Manifest,
         step: DeviceStep,
         first: Sequence[np.ndarray],
-        xp: Any,
-        rows: int,
+        device: Device,
+        rows: int | None,
         *,
         host: Rows = in_memory,
         tuning: Tuning = Tuning(),  # noqa: B008 (it does not change)
         record: Recorder | None = None,
-        queue: Callable[[], AbstractContextManager[object]] = nullcontext,
         most: int | None = None,
+        how: str = "",
     ) -> None:
         """``first``: one stream's first value of each state, ``[*row]``; ``rows``, ``host``: see `DeviceArena`.
 
-        ``record``: calls are recorded once for each of a few sizes, and repeated; ``queue`` gives the context in which
-        the device is worked with; ``most``: streams that ``step`` takes in a call.
+        ``rows`` ``None``: the states are in memory that host and device share (`SharedArena`). ``record``: calls are
+        recorded once for each of a few sizes, and repeated; ``most``: streams that ``step`` takes in a call.
+        ``how`` calls are made, in a word.
         """
         self.manifest = manifest
-        self.step = step
         self.tuning = tuning
-        self._xp = xp
-        self._to_host: Callable[[Any], np.ndarray] = getattr(xp, "asnumpy", np.asarray)
-        self.arena = DeviceArena(manifest.states, first, xp, rows, host=host)
+        self.how = how
+        self._device = device
+        self.arena: DeviceArena | SharedArena = (
+            SharedArena(manifest.states, first, device)
+            if rows is None
+            else DeviceArena(manifest.states, first, device, rows, host=host)
+        )
         self._lock = Lock()
-        self._queue = queue
-        self._calls = None if record is None else RecordedCalls(manifest, step, self.arena, xp, record, self._good)
-        bounds = (rows, most, None if self._calls is None else self._calls.most)
-        self._most = min(bound for bound in bounds if bound is not None)
+        self._unasked = False
+        """Whether there is a call in parts, which is over, whose results have not been asked for."""
+        self.calls = DeviceCalls(manifest, step, self.arena, device, self._good, record)
+        bounds = [bound for bound in (rows, most, self.calls.most) if bound is not None]
+        self._most = min(bounds, default=None)
+
+    @property
+    def step(self) -> DeviceStep:
+        """What a call runs."""
+        return self.calls.step
+
+    @step.setter
+    def step(self, step: DeviceStep) -> None:
+        self.calls.step = step
 
     def grow(self, capacity: int) -> None:
         """Make room for at least ``capacity`` streams."""
@@ -70,36 +87,54 @@ class DeviceEngine:
         with self._turn():
             self.arena.reset(slots)
 
-    def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    def begin(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> Begun | None:
+        """Put a call behind those under way; see the protocol."""
+        with self._turn():
+            if self.calls.under_way >= DEPTH or self._unasked:
+                return None
+            if self._most is None or slots.size <= self._most:
+                with self._told(slots.size):
+                    return _Call(self, self.calls.begin(slots, inputs), slots.size)
+            if self.calls.under_way:
+                return None
+            results = self._in_parts(slots, inputs)
+            self._unasked = True
+            return _Done(self, results)
+
+    def run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> Results:
         """Gather, step, scatter; see the protocol. More streams than it takes go in several calls."""
         with self._turn():
-            if slots.size <= self._most:
-                return self._run(slots, inputs)
-            before = self.arena.read(slots)
-            try:
-                parts = [
-                    self._run(slots[start : start + self._most], [x[:, start : start + self._most] for x in inputs])
-                    for start in range(0, slots.size, self._most)
-                ]
-            except EngineError:
-                self.arena.write(slots, before)
-                raise
-        outputs = [np.concatenate(values, axis=1) for values in zip(*(part[0] for part in parts), strict=True)]
-        return outputs, np.concatenate([part[1] for part in parts])
+            if self._most is None or slots.size <= self._most:
+                return self._whole(slots, inputs)
+            return self._in_parts(slots, inputs)
 
     def works(self) -> bool:
         """Whether one step of zeros from the first states succeeds."""
-        zeros = [self._xp.zeros((1, 1, *spec.row_shape), spec.dtype) for spec in self.manifest.inputs]
+        xp = self._device.xp
         with self._turn():
             try:
+                self._device.queue.mark().wait()
+                zeros = [xp.zeros((1, 1, *spec.row_shape), spec.dtype) for spec in self.manifest.inputs]
                 self.step(zeros, self.arena.first())
+                self._device.queue.mark().wait()
             except (EngineError, MemoryError, RuntimeError):
                 return False
         return True
 
+    def begin_read(self, slots: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to copy states to the host; see the protocol."""
+        with self._turn(), self._told(slots.size):
+            reading = self.arena.begin_read(slots)
+
+        def rows() -> np.ndarray:
+            with self._turn(), self._told(slots.size):
+                return reading.rows()
+
+        return rows
+
     def read(self, slots: np.ndarray) -> np.ndarray:
         """States as bytes: uint8[n, state_bytes]."""
-        with self._turn():
+        with self._turn(), self._told(slots.size):
             return self.arena.read(slots)
 
     def write(self, slots: np.ndarray, rows: np.ndarray) -> None:
@@ -109,34 +144,67 @@ class DeviceEngine:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with self._lock, self._queue():
+        with self._lock, self._device.entered():
             yield
 
-    def _run(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    @contextmanager
+    def _told(self, streams: int) -> Iterator[None]:
         try:
-            return self._eager(slots, inputs) if self._calls is None else self._calls(slots, inputs)
+            yield
         except (MemoryError, RuntimeError) as error:  # CuPy's own are of these
             raise EngineError(
-                f"the device failed on {slots.size} streams of {self.manifest.name!r}: {error or type(error).__name__};"
+                f"the device failed on {streams} streams of {self.manifest.name!r}: {error or type(error).__name__};"
                 " run it with --device cpu"
             ) from error
 
-    def _eager(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        given = [self._xp.asarray(np.ascontiguousarray(value)) for value in inputs]
-        outputs, states = self.step(given, self.arena.gather(slots))
-        good = self._to_host(self._good(outputs, states, slots.size))
-        if good.all():
-            self.arena.scatter(slots, states)
-        elif good.any():
-            keep = self._xp.asarray(np.flatnonzero(good))
-            self.arena.scatter(slots[good], [value[keep] for value in states])
-        return [self._to_host(value) for value in outputs], good
+    def _whole(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> Results:
+        with self._told(slots.size):
+            return self.calls.begin(slots, inputs).result()
+
+    def _in_parts(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> Results:
+        """In calls of as many streams as one takes; all states are as they were when one of them fails."""
+        before, parts = self.arena.read(slots), []
+        assert self._most is not None
+        try:
+            for start in range(0, slots.size, self._most):
+                some = slice(start, start + self._most)
+                parts.append(self._whole(slots[some], [value[:, some] for value in inputs]))
+        except EngineError:
+            self.arena.write(slots, before)
+            raise
+        outputs = [np.concatenate(values, axis=1) for values in zip(*(part[0] for part in parts), strict=True)]
+        return outputs, np.concatenate([part[1] for part in parts])
 
     def _good(self, outputs: Sequence[Any], states: Sequence[Any], streams: int) -> Any:
         """Whether all that a stream has now is finite: bool[streams], on the device."""
-        good = self._xp.ones(streams, bool)
+        xp = self._device.xp
+        good = xp.ones(streams, bool)
         for value, axis in [*((value, 1) for value in outputs), *((value, 0) for value in states)]:
             if value.dtype.kind == "f":
                 others = tuple(index for index in range(value.ndim) if index != axis)
-                good &= self._xp.isfinite(value).all(axis=others)
+                good &= xp.isfinite(value).all(axis=others)
         return good
+
+
+class _Done:
+    """A call that is over, behind which none is begun before its results have been looked at."""
+
+    def __init__(self, engine: DeviceEngine, results: Results) -> None:
+        self._engine, self._results = engine, results
+
+    def result(self) -> Results:
+        """What it gave."""
+        self._engine._unasked = False
+        return self._results
+
+
+class _Call:
+    """A call under way."""
+
+    def __init__(self, engine: DeviceEngine, running: Running, streams: int) -> None:
+        self._engine, self._running, self._streams = engine, running, streams
+
+    def result(self) -> Results:
+        """Wait for it."""
+        with self._engine._turn(), self._engine._told(self._streams):
+            return self._running.result()

@@ -58,7 +58,5 @@ def open_engine(
     return choose(bundle, known)
 
 
-def _host(folder: Path | None) -> Rows:
-    from runtime.engines.cupy_device import pinned
-
-    return pinned if folder is None else ScratchFiles(folder)
+def _host(folder: Path | None) -> Rows | None:
+    return None if folder is None else ScratchFiles(folder)

@@ -15,6 +15,7 @@ from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.plans import binary_chunks
 from edge_rnn.contract.signature import Manifest
 from edge_rnn.contract.tensorrt import Library, logger, told_error
+from runtime.core.device import ALIGNMENT
 from runtime.engines.bound import BoundStep, Runner, address
 
 
@@ -106,7 +107,9 @@ class PlannedStep:
         )  # the others stand in the graph
         manifest = msgspec.structs.replace(manifest, constants=left)
         self._xp = xp
-        self._steps = {chunk: BoundStep(manifest, run, xp, constants) for chunk, run in runners.items()}
+        self._steps = {
+            chunk: BoundStep(manifest, run, xp, constants, aligned=ALIGNMENT) for chunk, run in runners.items()
+        }
 
     def __call__(self, inputs: Sequence[Any], states: Sequence[Any], /) -> tuple[list[Any], list[Any]]:
         """Run one call as binary chunks, smallest first. Raises `EngineError`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,3 +38,33 @@ class Engine(Protocol):
 
     def write(self, slots: np.ndarray, rows: np.ndarray) -> None:
         """The inverse of `read`."""
+
+
+class Begun(Protocol):
+    """A call that was begun."""
+
+    def result(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Wait for it: what `Engine.run` returns. Asked for once, in the order in which calls were begun.
+
+        Raises `EngineError` when the device failed; all states are then undefined.
+        """
+
+
+@runtime_checkable
+class OverlappingEngine(Engine, Protocol):
+    """An engine that works beside its caller: a call may be begun while another one runs."""
+
+    def begin(self, slots: np.ndarray, inputs: Sequence[np.ndarray]) -> Begun | None:
+        """Begin a call like `Engine.run`'s behind those under way; they may have streams in common.
+
+        ``None``: not now, ask for the result of one under way first; never while there is none. ``inputs`` may be
+        used again at once. A stream that is not good in one call is not good either, and is left alone, in those that
+        are begun before the results of all under way have been asked for. Raises `EngineError`; this call has then
+        done nothing.
+        """
+
+    def begin_read(self, slots: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to read states as they are behind all calls begun so far; what is returned waits for them.
+
+        It may be called from another thread, and while other calls are begun. Raises `EngineError`.
+        """

@@ -13,9 +13,17 @@ from edge_rnn.contract.plans import BATCHES, TOLERANCES, EnginePrecision, PlanCa
 from edge_rnn.contract.tensorrt import Library, find_library, present_gpu
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
-from runtime.engines.cupy_device import CudaGraphs, ThroughHost, import_cupy, pinned, room_told, rows_that_fit
+from runtime.engines.cupy_device import (
+    CudaGraphs,
+    cuda_device,
+    import_cupy,
+    pinned,
+    room_told,
+    rows_that_fit,
+)
 from runtime.engines.device import DeviceEngine
 from runtime.engines.planned import PlannedStep, PlanRunner
+from runtime.engines.through import ThroughHost, check_engine
 from runtime.engines.tuning import Tuning
 
 
@@ -25,11 +33,11 @@ def open_tensorrt_engine(
     *,
     precision: EnginePrecision = "fp32",
     rows: int | None = None,
-    host: Rows = pinned,
+    host: Rows | None = None,
 ) -> DeviceEngine:
     """Open the engines that the cache holds for this bundle, GPU and library, and repeat the golden vectors.
 
-    Calls are recorded as CUDA graphs, one for each number of steps and bucket of streams. ``rows`` as in
+    Calls are recorded as CUDA graphs, one for each number of steps and bucket of streams. ``rows``, ``host`` as in
     `runtime.engines.cuda.open_cuda_engine`. Raises `MissingDependency`, `EngineError` when an engine is not there or
     cannot be opened or run, `GateFailed` when it gives something else.
     """
@@ -40,20 +48,23 @@ def open_tensorrt_engine(
         step = planned_step(bundle, library, plans, cupy, queue)
         check_golden(bundle, ThroughHost(step, cupy), tolerance=TOLERANCES[precision])
         first = [bundle.initial_state(spec) for spec in manifest.states]
-        rows = rows_that_fit(cupy, manifest.state_bytes) if rows is None else rows
+        device = cuda_device(cupy, queue)
+        if rows is None and not (device.shared and host is None):
+            rows = rows_that_fit(cupy, manifest.state_bytes)
         engine = DeviceEngine(
             manifest,
             step,
             first,
-            cupy,
+            device,
             rows,
-            host=host,
+            host=host or pinned,
             tuning=Tuning(streams=BATCHES[-1]),
             record=CudaGraphs(cupy, queue),
-            queue=lambda: queue,
+            how="recorded",
             most=BATCHES[-1],
         )
-        queue.synchronize()
+    with room_told(cupy, bundle):
+        check_engine(bundle, engine, TOLERANCES[precision])
     return engine
 
 

@@ -14,13 +14,19 @@ DEADLINE_S = 120.0
 
 
 class DaemonProcess:
-    """``edge-rnn run`` with these arguments; its standard error goes to ``log``. Killed at the latest by ``close``."""
+    """``edge-rnn run`` (or another ``module``'s) with these arguments; its standard error goes to ``log``. Killed at the latest by ``close``."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        module: str = "edge_rnn.cli",
+    ) -> None:
         self.log = log
         self._file = log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge_rnn.cli", "run", *arguments],
+            [sys.executable, "-m", module, "run", *arguments],
             stdout=self._file,
             stderr=self._file,
             env={**os.environ, **(environment or {})},

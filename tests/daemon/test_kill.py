@@ -24,7 +24,9 @@ def outputs_by_stream(batch: RecordBatch) -> dict[bytes, list[bytes]]:
     return found
 
 
-def killed_again_and_again(place, bundle, tmp_path, *more: str) -> dict[bytes, list[bytes]]:
+def killed_again_and_again(
+    place, bundle, tmp_path, *more: str, module: str = "edge_rnn.cli"
+) -> dict[bytes, list[bytes]]:
     """Feed at a steady rate, kill the daemon now and then; returns what each stream should have as outputs."""
     rng = np.random.default_rng(7)
     oracle = Oracle(bundle.path)
@@ -49,7 +51,7 @@ def killed_again_and_again(place, bundle, tmp_path, *more: str) -> dict[bytes, l
     feeder = threading.Thread(target=feed)
     moments = random.Random(11)
     arguments = place.arguments(bundle, "--commit-interval", "20ms", *more)
-    daemon = DaemonProcess(arguments, tmp_path / "daemon-0.log")
+    daemon = DaemonProcess(arguments, tmp_path / "daemon-0.log", module=module)
     total = WRITES * RECORDS
     try:
         for start in range(1, KILLS + 1):
@@ -59,7 +61,7 @@ def killed_again_and_again(place, bundle, tmp_path, *more: str) -> dict[bytes, l
             time.sleep(moments.uniform(0, 0.5))
             assert daemon.alive(), daemon.text()[-2000:]
             daemon.close()
-            daemon = DaemonProcess(arguments, tmp_path / f"daemon-{start}.log")
+            daemon = DaemonProcess(arguments, tmp_path / f"daemon-{start}.log", module=module)
         feeder.join()
         wait_for(lambda: "partition ready" in daemon.text(), f"the last start; {daemon.text()[-2000:]}")
         wait_for(lambda: len(place.read()) >= total, f"{total} outputs; {daemon.text()[-2000:]}")

@@ -1,8 +1,7 @@
-"""An LSTM of 2 x 512 on a GPU, side by side: our engines, the CUDA provider without device state, torch eager.
+"""An LSTM of 2 x 512 on a GPU: each peer's time a call at several batches, the ratios that are wanted, and the bound.
 
-All in fp32 without TF32. Each call steps a batch drawn anew from four times as many streams by one step: ours gathers and
-scatters by slot on the device, torch does the same by index on its own tensors, the provider without device state goes
-up and down with states in each call. Rounds alternate, so that a GPU that gets warm slows all alike.
+Peers take turns in blocks of calls, so that a GPU that gets warm slows all alike. The bound is of a product in fp32 and of a
+copy within the device's memory, both timed here, on this device.
 """
 
 from __future__ import annotations
@@ -16,93 +15,174 @@ import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EdgeRnnError
-from edge_rnn.contract.stepgraph import first_states
 from runtime.engines.cuda import open_cuda_engine
-from runtime.engines.cupy_device import ThroughHost
-from runtime.engines.protocol import Engine
 from tests.gpu.engines import tensorrt
+from tests.gpu.peers import FEATURES, HIDDEN, LAYERS, Batch, Call, ours, ours_two_under_way, torch_eager, up_and_down
 from tests.models_for_tests import make_bundle
 
 BATCHES = (1, 64, 256, 1024, 4096)
-ROUNDS, WARM, SPREAD = 200, 20, 4
-HIDDEN, LAYERS, FEATURES = 512, 2, 16
+BLOCK, WARM, SECONDS, MOST = 20, 20, 1.5, 2000
+"""Calls of a block and before the first; for how long each peer is timed at a batch, and in how many calls at most."""
+
+WEIGHTS = 4 * HIDDEN * (FEATURES + HIDDEN + (LAYERS - 1) * 2 * HIDDEN)
+STATE_BYTES = 2 * LAYERS * HIDDEN * 4
+OURS = ("cuda", "tensorrt")
+WITHOUT = "cuda without device state"
+TORCH = "torch"
+BEHIND = ", two under way"
 
 
-def compare(cupy: Any, folder: Path) -> list[dict[str, Any]]:
-    """For each batch, seconds a call of each (median and 99th percentile), and ratios beside ours."""
+def compare(
+    cupy: Any, folder: Path, *, batches: tuple[int, ...] = BATCHES, seconds: float = SECONDS, size: int = 4096
+) -> dict[str, Any]:
+    """Seconds a call of each peer at each batch, the bound, and what was wanted beside what was found."""
     bundle = make_bundle(folder / "lstm512", "lstm", inputs=FEATURES, hidden=HIDDEN, layers=LAYERS)
-    return [_at(cupy, bundle, batch) for batch in BATCHES]
+    peak = peaks(cupy, size)
+    engines, left_out = opened(bundle)
+    rows = [at(bundle, engines, Batch(size), seconds) for size in batches]
+    for row in rows:
+        row["bound_s"] = bound(row["batch"], peak)
+    how = {name: engine.how for name, engine in engines.items()}
+    return {"peaks": peak, "how": how, "left_out": left_out, "batches": rows, "wanted": wanted(rows)}
 
 
-def _at(cupy: Any, bundle: Bundle, batch: int) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((1, batch, FEATURES)).astype(np.float32)
-    picks = [rng.permutation(SPREAD * batch)[:batch] for _ in range(8)]
-    engine = open_cuda_engine(bundle)
-    calls = {"cuda": _ours(engine, picks, x), "cuda without device state": _up_and_down(cupy, bundle, engine, picks, x)}
-    left_out: dict[str, str] = {}
-    for name, make in {
-        "tensorrt": lambda: _ours(tensorrt(bundle), picks, x),
-        "torch": lambda: _torch(picks, x),
-    }.items():
+def opened(bundle: Bundle) -> tuple[dict[str, Any], dict[str, str]]:
+    """Our engines, and why one is left out."""
+    engines, left_out = {}, {}
+    for name, make in {"cuda": lambda: open_cuda_engine(bundle), "tensorrt": lambda: tensorrt(bundle)}.items():
         try:
-            calls[name] = make()
-        except (EdgeRnnError, RuntimeError) as error:
+            engines[name] = make()
+        except EdgeRnnError as error:
             left_out[name] = str(error)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(WARM + ROUNDS):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call(number)
-            if number >= WARM:
-                seconds[name].append(time.perf_counter() - began)
-    medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    best = min(medians[name] for name in ("cuda", "tensorrt") if name in medians)
+    return engines, left_out
+
+
+def peaks(cupy: Any, size: int, tries: int = 8) -> dict[str, float]:
+    """What this device reaches with matrices of this size: operations a second of a product in fp32, bytes a second."""
+    from runtime.engines.cupy_device import cuda_device
+
+    queue = cupy.cuda.Stream(non_blocking=True)
+    with queue:
+        device = cuda_device(cupy, queue)
+        a = cupy.ones((size, size), np.float32)
+        b, room = cupy.ones((size, size), np.float32), cupy.empty((size, size), np.float32)
+        pair = device.room(a.nbytes)
+
+        def seconds(work: Callable[[], object]) -> float:
+            best = float("inf")
+            for _ in range(tries):
+                queue.synchronize()
+                began = time.perf_counter()
+                work()
+                queue.synchronize()
+                best = min(best, time.perf_counter() - began)
+            return best
+
+        product = seconds(lambda: cupy.matmul(a, b, out=room))
+        copy = seconds(lambda: [room.__setitem__(..., a) for _ in range(8)]) / 8
+        up = seconds(lambda: device.up(pair, a.nbytes, device.queue))
+        down = seconds(lambda: device.down(pair, a.nbytes, device.queue))
     return {
-        "batch": batch,
-        "p50_s": medians,
-        "p99_over_p50": {name: float(np.quantile(values, 0.99)) / medians[name] for name, values in seconds.items()},
-        "ours_is_times_as_fast_as": {name: value / best for name, value in medians.items()},
-        "left_out": left_out,
+        "fp32_flops_per_s": 2 * size**3 / product,
+        "bytes_per_s": 2 * a.nbytes / copy,
+        "up_bytes_per_s": a.nbytes / up,
+        "down_bytes_per_s": a.nbytes / down,
     }
 
 
-def _ours(engine: Engine, picks: list[np.ndarray], x: np.ndarray) -> Callable[[int], None]:
-    streams = SPREAD * x.shape[1]
-    engine.grow(streams)
-    engine.reset(np.arange(streams))
-    return lambda number: (engine.run(picks[number % 8], [x]), None)[1]
+def bound(batch: int, peak: dict[str, float]) -> float:
+    """Seconds that one step takes at least: its products, or its weights once and its states in and out."""
+    return max(
+        2 * WEIGHTS * batch / peak["fp32_flops_per_s"], (4 * WEIGHTS + 2 * STATE_BYTES * batch) / peak["bytes_per_s"]
+    )
 
 
-def _up_and_down(
-    cupy: Any, bundle: Bundle, engine: Any, picks: list[np.ndarray], x: np.ndarray
-) -> Callable[[int], None]:
-    plain = ThroughHost(engine.step, cupy)
-    held = [np.repeat(value, SPREAD, axis=0) for value in first_states(bundle, x.shape[1])]
+def at(bundle: Bundle, engines: dict[str, Any], batch: Batch, seconds: float) -> dict[str, Any]:
+    """Median and 99th percentile of a call of each peer, and its calls a second in a row."""
+    calls: dict[str, Call] = {}
+    for name, engine in engines.items():
+        calls[name] = ours(engine, batch)
+        calls[name + BEHIND] = ours_two_under_way(engine, batch)
+    if "cuda" in engines:
+        calls[WITHOUT] = up_and_down(bundle, batch)
+    why: dict[str, str] = {}
+    try:
+        calls[TORCH], calls[TORCH + BEHIND] = torch_eager(batch)
+    except (ImportError, RuntimeError) as error:
+        why[TORCH] = str(error).splitlines()[0]
+    times = timed(calls, seconds)
+    return {
+        "batch": batch.size,
+        "p50_s": {name: float(np.median(values)) for name, (values, _) in times.items()},
+        "p99_s": {name: float(np.quantile(values, 0.99)) for name, (values, _) in times.items()},
+        "steps_per_s": {name: batch.size / mean for name, (_, mean) in times.items()},
+        "calls": {name: len(values) for name, (values, _) in times.items()},
+        "left_out": why,
+    }
 
-    def call(number: int) -> None:
-        slots = picks[number % 8]
-        _, new = plain([x], [value[slots] for value in held])
-        for value, state in zip(held, new, strict=True):
-            value[slots] = state
 
-    return call
+def timed(calls: dict[str, Call], seconds: float) -> dict[str, tuple[list[float], float]]:
+    """Each call's time, and the mean of a call in a row with nothing between, by peer."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    spent = dict.fromkeys(calls, 0.0)
+    for call in calls.values():
+        block(call, WARM)
+    while any(going(times[name], spent[name], seconds) for name in calls):
+        for name, call in calls.items():
+            if going(times[name], spent[name], seconds):
+                began = time.perf_counter()
+                times[name] += block(call, BLOCK)
+                spent[name] += time.perf_counter() - began
+    return {name: (values, spent[name] / len(values)) for name, values in times.items()}
 
 
-def _torch(picks: list[np.ndarray], x: np.ndarray) -> Callable[[int], None]:
-    """torch eager, its states gathered and scattered by slot on the GPU, input up and output down in each call."""
-    import torch
+def going(values: list[float], spent: float, seconds: float) -> bool:
+    """Whether a peer is to be timed further."""
+    return len(values) < MOST and (spent < seconds or len(values) < 2 * BLOCK)
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    model = torch.nn.LSTM(FEATURES, HIDDEN, LAYERS).cuda().eval()
-    head = torch.nn.Linear(HIDDEN, 2).cuda().eval()
-    h, c = (torch.zeros(LAYERS, SPREAD * x.shape[1], HIDDEN, device="cuda") for _ in range(2))
 
-    def call(number: int) -> None:
-        with torch.inference_mode():
-            index = torch.from_numpy(picks[number % 8]).cuda()
-            y, (new_h, new_c) = model(torch.from_numpy(x).cuda(), (h[:, index], c[:, index]))
-            h[:, index], c[:, index] = new_h, new_c
-            head(y).cpu()
+def block(call: Call, count: int) -> list[float]:
+    """So many calls in a row."""
+    values = []
+    for number in range(count):
+        began = time.perf_counter()
+        call(number)
+        values.append(time.perf_counter() - began)
+    getattr(call, "over", lambda: None)()
+    return values
 
-    return call
+
+def wanted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was asked for, what was found, and whether that does; ``found`` is ``None`` where a peer is missing."""
+    by = {row["batch"]: row for row in rows}
+
+    def rate(batch: int, names: tuple[str, ...]) -> float | None:
+        """Of calls whose results are waited for one by one."""
+        found = [batch / by[batch]["p50_s"][name] for name in names if batch in by and name in by[batch]["p50_s"]]
+        return max(found, default=None)
+
+    def ratio(one: float | None, other: float | None) -> float | None:
+        return None if one is None or other is None else one / other
+
+    without = {batch: found for batch in by if (found := rate(batch, (WITHOUT,))) is not None}
+    best = max(without, key=lambda batch: without[batch], default=None)
+    ours_at_best = None if best is None else rate(best, OURS)
+    spread = [by[64]["p99_s"][n] / by[64]["p50_s"][n] for n in OURS if 64 in by and n in by[64]["p50_s"]]
+    large = rate(4096, OURS)
+    found = [
+        ("times torch eager at 64", 3.0, ratio(rate(64, OURS), rate(64, (TORCH,)))),
+        ("times torch eager at 4096", 1.2, ratio(large, rate(4096, (TORCH,)))),
+        (
+            f"times the provider without device state, at its best batch ({best})",
+            5.0,
+            ratio(ours_at_best, without.get(best)),
+        ),
+        ("of the bound at 4096", 0.6, None if large is None else by[4096]["bound_s"] * large / 4096),
+    ]
+    table = [
+        {"what": what, "at_least": least, "found": x, "met": None if x is None else x >= least}
+        for what, least, x in found
+    ]
+    least_spread = min(spread, default=None)
+    met = None if least_spread is None else least_spread <= 1.3
+    return [*table, {"what": "p99 over p50 of a step at 64", "at_most": 1.3, "found": least_spread, "met": met}]

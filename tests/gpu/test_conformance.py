@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from edge_rnn.contract.plans import TOLERANCES
-from edge_rnn.contract.tensorrt import installed_library, present_gpu
-from tests.gpu.engines import ENGINES
+from tests.gpu.engines import ENGINES, needs_tensorrt
 from tests.runtime.engines.cases import Case, all_of, bundle_of
 
 
@@ -21,7 +20,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("engine", "case", "cell"), all_of(ENGINES))
 def test_engine(cupy: Any, engine: str, case: Case, cell: str, folder: Path) -> None:
     if engine.startswith("tensorrt"):
-        library = installed_library()
-        if library is None or present_gpu() not in library.gpus():
-            pytest.skip(f"no TensorRT here that builds for {present_gpu()}")
+        needs_tensorrt()
     case(ENGINES[engine], bundle_of(cell, folder), TOLERANCES["fp32"])

@@ -11,7 +11,7 @@ from edge_rnn.contract.errors import EngineError
 from edge_rnn.contract.plans import TOLERANCES
 from edge_rnn.contract.verification import verify_bundle
 from runtime.engines.cuda import open_cuda_engine
-from runtime.engines.cupy_device import ThroughHost
+from runtime.engines.through import ThroughHost
 from tests.models_for_tests import make_bundle
 
 CELLS = ("lstm", "gru", "elman", "jordan")
@@ -26,7 +26,8 @@ def bundle(cupy: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 
 def test_cuda_engine_passes_the_gates(cupy: Any, bundle: Bundle) -> None:
     engine = open_cuda_engine(bundle)
-    verify_bundle(bundle, ThroughHost(engine.step, cupy), tolerance=TOLERANCE)
+    with engine._turn():
+        verify_bundle(bundle, ThroughHost(engine.step, cupy), tolerance=TOLERANCE)
     assert engine.works()
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.plans import TOLERANCES
-from edge_rnn.contract.tensorrt import installed_library, present_gpu
 from tests.daemon.conftest import Place
 from tests.daemon.test_kill import killed_again_and_again, outputs_by_stream
+from tests.gpu.engines import daemons_module, needs_tensorrt
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
@@ -23,11 +23,12 @@ def test_every_input_has_one_output_near_the_cpus(
     tmp_path: Path,
     device: str,
 ) -> None:
-    library = installed_library()
-    if device == "tensorrt" and (library is None or present_gpu() not in library.gpus()):
-        pytest.skip(f"no TensorRT here that builds for {present_gpu()}")
-    more = ("--device", device, "--cache-dir", str(tmp_path / "engines"))
-    expected = killed_again_and_again(embedded, bundle, tmp_path, *more)
+    if device == "tensorrt":
+        needs_tensorrt()
+    more = ("--device", device, "--cache-dir", str(tmp_path / "engines"), "--background-records", "8")
+    expected = killed_again_and_again(
+        embedded, bundle, tmp_path, *more, "--snapshot-interval", "1s", module=daemons_module()
+    )
     found = outputs_by_stream(embedded.read())
     assert {key: len(values) for key, values in found.items()} == {key: len(values) for key, values in expected.items()}
     for key, values in expected.items():

@@ -5,6 +5,7 @@ A case takes what opens an engine, the bundle, and how far results may be from t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,7 +17,7 @@ import pytest
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.stepgraph import first_states, open_step_graph
-from runtime.engines.protocol import Engine
+from runtime.engines.protocol import Begun, Engine, OverlappingEngine
 from tests.models_for_tests import make_bundle
 
 Opener = Callable[[Bundle], Engine]
@@ -28,6 +29,12 @@ def opened(make: Opener, bundle: Bundle) -> Engine:
     engine = make(bundle)
     engine.grow(STREAMS)
     engine.reset(np.arange(STREAMS))
+    return engine
+
+
+def overlapping(make: Opener, bundle: Bundle) -> OverlappingEngine:
+    engine = opened(make, bundle)
+    assert isinstance(engine, OverlappingEngine)
     return engine
 
 
@@ -150,6 +157,67 @@ def engine_says_that_it_works_and_steps_nothing(make: Opener, bundle: Bundle, to
     assert (engine.read(np.arange(STREAMS)) == before).all()
 
 
+def calls_begun_behind_each_other_are_calls_made_in_turn(make: Opener, bundle: Bundle, tolerance: float) -> None:
+    engine, other, rng = overlapping(make, bundle), opened(make, bundle), np.random.default_rng(9)
+    under_way: deque[tuple[Begun, np.ndarray]] = deque()
+    depths = []
+
+    def take() -> None:
+        begun, expected = under_way.popleft()
+        (found, good) = begun.result()
+        assert good.all()
+        close(found[0], expected, tolerance)
+
+    for number in range(25):
+        slots = rng.permutation(STREAMS)[: rng.integers(1, STREAMS)]
+        x = drawn(100 + number, 1 << int(rng.integers(3)), slots.size)
+        given = x.copy()
+        while (begun := engine.begin(slots, [given])) is None:
+            take()
+        given[:] = np.nan  # inputs may be used again at once
+        under_way.append((begun, other.run(slots, [x])[0][0]))
+        depths.append(len(under_way))
+    while under_way:
+        take()
+    assert max(depths) <= 2
+    close(states_of(engine, np.arange(STREAMS)), states_of(other, np.arange(STREAMS)), tolerance)
+
+
+def stream_that_is_bad_is_left_alone_by_calls_behind(make: Opener, bundle: Bundle, tolerance: float) -> None:
+    engine, other = overlapping(make, bundle), opened(make, bundle)
+    slots, x, rest = np.arange(5), drawn(10, 2, 5), np.array([0, 1, 3, 4])
+    spoilt = x.copy()
+    spoilt[0, 2, 0] = np.nan
+    before = engine.read(slots)
+    first, second = engine.begin(slots, [spoilt]), engine.begin(slots, [x])
+    assert first is not None
+    assert second is not None
+    _, good = first.result()
+    found, behind = second.result()
+    for _ in range(2):
+        expected, _ = other.run(slots, [x])
+    close(found[0][:, rest], expected[0][:, rest], tolerance)
+    assert good[rest].all()
+    assert behind[rest].all()
+    if not good[2]:
+        assert not behind[2]
+        assert (engine.read(slots)[2] == before[2]).all()
+        assert engine.run(slots, [x])[1].all()  # and goes on, once all has been looked at
+
+
+def reading_that_is_begun_is_of_then(make: Opener, bundle: Bundle, tolerance: float) -> None:
+    engine, other, everyone = overlapping(make, bundle), opened(make, bundle), np.arange(STREAMS)
+    readings = []
+    for number in range(3):
+        x = drawn(20 + number, 2, STREAMS)
+        begun = engine.begin(everyone, [x])
+        assert begun is not None
+        readings.append((engine.begin_read(everyone), other.run(everyone, [x]), other.read(everyone)))
+        begun.result()
+    for rows, _, expected in reversed(readings):
+        close(rows().view(np.float32), expected.view(np.float32), tolerance)
+
+
 CASES: tuple[Case, ...] = (
     outputs_and_states_are_those_of_the_step_graph,
     steps_in_one_call_are_steps_in_several,
@@ -162,6 +230,12 @@ CASES: tuple[Case, ...] = (
     threads_may_each_step_streams_of_their_own,
     engine_says_that_it_works_and_steps_nothing,
 )
+OVERLAPPING: tuple[Case, ...] = (
+    calls_begun_behind_each_other_are_calls_made_in_turn,
+    stream_that_is_bad_is_left_alone_by_calls_behind,
+    reading_that_is_begun_is_of_then,
+)
+"""For engines that begin calls; all but the CPU's."""
 CELLS = ("lstm", "gru", "jordan")
 
 
@@ -170,7 +244,7 @@ def all_of(engines: Iterable[str]) -> list[Any]:
     return [
         pytest.param(engine, case, cell, id=f"{engine}/{case.__name__}/{cell}")
         for engine in engines
-        for case in CASES
+        for case in (CASES if engine == "cpu" else CASES + OVERLAPPING)
         for cell in CELLS
     ]
 

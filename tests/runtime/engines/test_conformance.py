@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import onnxruntime
 import pytest
 
 from edge_rnn.contract.bundle import Bundle
+from runtime.core.device import Device, at_once
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import open_cpu_engine
 from runtime.engines.device import DeviceEngine, DeviceStep
 from runtime.engines.protocol import Engine
 from runtime.engines.recorded import Recorder, repeat
+from tests.runtime.device.late import late_device
 from tests.runtime.engines.cases import Case, Opener, all_of, bundle_of
 from tests.runtime.tensorrt.played import Recording, played_step
 
@@ -29,33 +32,33 @@ def cpu(bundle: Bundle) -> Engine:
     return open_cpu_engine(bundle)
 
 
-def bound(rows: int) -> Opener:
+def bound(rows: int | None, make: Callable[[], Device] = at_once) -> Opener:
     def opener(bundle: Bundle) -> Engine:
         session = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
         step = BoundStep(bundle.manifest, BoundSession(session, "cpu"), np, bundle.constants())
-        return device(bundle, step, rows, None)
+        return device(bundle, step, rows, None, make())
 
     return opener
 
 
-def fixed(rows: int) -> Opener:
+def fixed(rows: int | None, make: Callable[[], Device] = at_once) -> Opener:
     """As ONNX Runtime's own CUDA graphs need it: buckets of streams, and the same arrays in all calls of a size."""
 
     def opener(bundle: Bundle) -> Engine:
         session = onnxruntime.InferenceSession(str(bundle.graph_path), providers=["CPUExecutionProvider"])
         run = BoundSession(session, "cpu", options=onnxruntime.RunOptions)
-        return device(bundle, BoundStep(bundle.manifest, run, np, bundle.constants(), fixed=True), rows, repeat)
+        return device(bundle, BoundStep(bundle.manifest, run, np, bundle.constants(), fixed=True), rows, repeat, make())
 
     return opener
 
 
-def played(rows: int, record: Recorder | None) -> Opener:
-    return lambda bundle: device(bundle, played_step(bundle), rows, record)
+def played(rows: int | None, record: Recorder | None, make: Callable[[], Device] = at_once) -> Opener:
+    return lambda bundle: device(bundle, played_step(bundle), rows, record, make())
 
 
-def device(bundle: Bundle, step: DeviceStep, rows: int, record: Recorder | None) -> DeviceEngine:
+def device(bundle: Bundle, step: DeviceStep, rows: int | None, record: Recorder | None, on: Device) -> DeviceEngine:
     first = [bundle.initial_state(spec) for spec in bundle.manifest.states]
-    return DeviceEngine(bundle.manifest, step, first, np, rows, record=record)
+    return DeviceEngine(bundle.manifest, step, first, on, rows, record=record)
 
 
 ENGINES: dict[str, Opener] = {
@@ -68,6 +71,10 @@ ENGINES: dict[str, Opener] = {
     "planned-spilling": played(FEW, None),
     "recorded": played(ENOUGH, Recording()),
     "recorded-spilling": played(FEW, Recording()),
+    "late": played(ENOUGH, Recording(), late_device),
+    "late-spilling": bound(FEW, late_device),
+    "late-fixed": fixed(ENOUGH, late_device),
+    "late-shared": played(None, Recording(), lambda: late_device(shared=True)),
 }
 
 

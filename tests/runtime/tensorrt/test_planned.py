@@ -17,9 +17,9 @@ from edge_rnn.contract.stepgraph import first_states, open_step_graph
 from edge_rnn.contract.verification import verify_bundle
 from exporters.decompose.chunk import decompose_bundle
 from runtime.engines import tensorrt
-from runtime.engines.cupy_device import ThroughHost
 from runtime.engines.planned import PlanRunner
 from runtime.engines.tensorrt import find_plans
+from runtime.engines.through import ThroughHost
 from tests.models_for_tests import make_bundle
 from tests.runtime.tensorrt.played import MODULE, PLAYED, QUEUE, Context, Engine, played_step
 

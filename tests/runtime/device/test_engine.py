@@ -16,10 +16,12 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
 from edge_rnn.contract.verification import check_golden, verify_bundle
+from runtime.core.device import at_once
 from runtime.engines import cuda, cupy_device
 from runtime.engines.bound import BoundSession, BoundStep
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 from runtime.engines.device import DeviceEngine
+from runtime.engines.through import ThroughHost
 from tests.models_for_tests import make_bundle
 
 
@@ -36,7 +38,7 @@ def bound(bundle: Bundle) -> BoundStep:
 
 def engines(bundle: Bundle, rows: int) -> tuple[CpuEngine, DeviceEngine]:
     first = [bundle.initial_state(spec) for spec in bundle.manifest.states]
-    both = open_cpu_engine(bundle), DeviceEngine(bundle.manifest, bound(bundle), first, np, rows)
+    both = open_cpu_engine(bundle), DeviceEngine(bundle.manifest, bound(bundle), first, at_once(), rows)
     for engine in both:
         engine.grow(2000)
         engine.reset(np.arange(2000))
@@ -135,7 +137,7 @@ def test_bound_step_waits_for_the_array_module_before_each_run(bundle: Bundle) -
 
 
 def test_bound_step_passes_the_gates_of_the_bundle(bundle: Bundle) -> None:
-    step = cupy_device.ThroughHost(bound(bundle), np)
+    step = ThroughHost(bound(bundle), np)
     check_golden(bundle, step)
     verify_bundle(bundle, step)
 
