@@ -21,8 +21,8 @@ from tests.deploy.simulated import PatientClock, SimulatedFleet, listening, unav
 QUICK = """
 [gates]
 bake = "1s"
-ready = "60s"
-within = "60s"
+ready = "30s"
+within = "30s"
 [rollout]
 parallel = 16
 min-free = "1KB"
@@ -31,7 +31,7 @@ canary = "2"
 waves = ["50%"]
 """
 SEEDS = range(int(os.environ.get("EDGE_RNN_FLEET_SEEDS", "2")))
-DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "12"))
+DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "8"))
 
 TIME = {"clock": PatientClock(), "poll_s": 1.0}
 
