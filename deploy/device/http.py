@@ -3,7 +3,8 @@
 Prints the status on a line, then the body. Exit status 0 where the daemon answers 200 to 299; it
 is what the container's health check runs, so it imports little. With ``--once-closed PORT`` it prints
 ``waiting``, and asks as soon as nothing listens there any more: a daemon closes its port when all is
-committed and its clients are closed.
+committed and its clients are closed. Where nothing listens to begin with, it prints ``closed`` and does
+not ask: a daemon that starts has not opened its port yet.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 3 and not closing:
         return _usage()
     if closing:
+        if not is_open(int(closing)):
+            sys.stdout.write("closed\n")
+            return 0
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
         if not closed(int(closing), CLOSED_S):
@@ -51,16 +55,23 @@ def main(arguments: list[str]) -> int:
     return 0 if 200 <= answer.status < 300 else 1
 
 
+def is_open(port: int) -> bool:
+    """Whether something listens on a port of the loopback interface."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:  # a listener that is too busy to answer
+        return True
+    return True
+
+
 def closed(port: int, within_s: float) -> bool:
     """Wait until a connection to a port of the loopback interface is refused; whether it was in time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
+        if not is_open(port):
             return True
-        except OSError:  # neither open nor closed: asked again
-            pass
         time.sleep(LOOK_S)
     return False
 

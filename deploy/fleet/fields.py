@@ -25,6 +25,7 @@ HOST_KEY = re.compile(r"(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) 
 HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):[0-9]{1,5}")
 DOTTED = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MEMORY = re.compile(r"[1-9][0-9]{0,6}[mg]")
 
 EXPECTED: Mapping[re.Pattern[str], str] = {
     NAME: "lower-case letters, digits and hyphens, 63 at most",
@@ -39,6 +40,7 @@ EXPECTED: Mapping[re.Pattern[str], str] = {
     HOST_PORT: "HOST:PORT",
     DOTTED: "names joined by dots",
     VARIABLE: "the name of an environment variable",
+    MEMORY: "a size such as 512m or 2g",
 }
 
 

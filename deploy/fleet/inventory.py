@@ -14,6 +14,7 @@ from deploy.fleet.fields import (
     HOST_KEY,
     HOST_PORT,
     LABEL,
+    MEMORY,
     NAME,
     PATH,
     REPOSITORY,
@@ -232,6 +233,7 @@ def check_fleet(fleet: Fleet, where: str) -> None:
     check_field(app.name, NAME, f"{where}: app.name")
     if app.repository is not None:
         check_field(app.repository, REPOSITORY, f"{where}: app.repository")
+    check_field(app.memory, MEMORY, f"{where}: app.memory")
     if not 1 <= app.metrics_port <= 65534:
         raise UsageError(f"{where}: app.metrics-port is {app.metrics_port}, expected 1 to 65534")
     _check_run(app.run, f"{where}: app.run")
@@ -280,10 +282,27 @@ def check_device(device: Device, app: App, where: str) -> None:
         raise UsageError(f"{at} pulls from a registry, but app.repository is not given; give it or pull = 'ssh'")
 
 
+OURS = ("http", "state-dir", "instance", "shadow", "shadow-tolerance")
+"""What the deployment gives every daemon itself."""
+
+SECRET_NAMES = ("password", "secret", "token", "key.pem", "jaas.config")
+"""How the names of those of Kafka's properties end that hold a secret."""
+
+
 def _check_run(run: dict[str, Any], where: str) -> None:
-    for ours in ("http", "state-dir", "instance", "shadow", "shadow-tolerance"):
+    for ours in OURS:
         if ours in run or ours.replace("-", "_") in run:
             raise UsageError(f"{where} sets {ours!r}, which the deployment sets itself; leave it out")
+    kafka = run.get("kafka", {})
+    if not isinstance(kafka, dict):
+        raise UsageError(f"{where}.kafka is {kafka!r}, expected a table of client properties")
+    for name, value in kafka.items():
+        if isinstance(value, dict):
+            raise UsageError(f"{where}.kafka.{name} is a table; Kafka's names have dots, so put them in quotes")
+        if name.lower().endswith(SECRET_NAMES):
+            raise UsageError(
+                f'{where}.kafka holds {name!r} itself; refer to it: [app.secrets] "kafka.{name}" = {{ file = "PATH" }}'
+            )
     broker = run.get("broker")
     if broker is not None and not str(broker).startswith("sqlite:"):
         for one in str(broker).split(","):
@@ -293,6 +312,8 @@ def _check_run(run: dict[str, Any], where: str) -> None:
 def _check_secrets(secrets: dict[str, SecretRef], where: str) -> None:
     for place, ref in secrets.items():
         check_field(place, DOTTED, where)
+        if place.replace("_", "-") in OURS:
+            raise UsageError(f"{where} sets {place!r}, which the deployment sets itself; leave it out")
         if (ref.env is None) == (ref.file is None):
             raise UsageError(f"{where}.{place} needs one of env = 'NAME' and file = 'PATH'")
         if ref.env is not None:

@@ -12,12 +12,13 @@ from deploy.remote.layout import CONTAINER_USER, ETC, RUN, Layout, Slot
 
 
 def prepare(change: Change) -> Command:
-    """Make the directories; the state directory belongs to the container's user."""
+    """Make the directories, the state directory for the container's user, and a file that makes room on a full disk."""
     text = """
 base=$1
 mkdir -p "$base/slots/a" "$base/slots/b" "$base/bundles" "$base/state" "$3" "$4"
 chmod 755 "$base" "$base/slots" "$base/bundles"
 chown "$2:$2" "$base/state"; chmod 750 "$base/state"
+[ -e "$base/reserve" ] || head -c 65536 /dev/urandom >"$base/reserve"
 """
     return change.script("prepare", text, change.layout.base, str(CONTAINER_USER), ETC, RUN)
 
@@ -74,10 +75,9 @@ def engine_of(engine: str) -> str:
 
 
 PULL = """
-engine=$1 image=$2 tls=$3
+engine=$1 image=$2 tls=$3 work=$4
 "$engine" image inspect "$image" >/dev/null 2>&1 && { cat >/dev/null; exit 0; }
-work=$(mktemp -d "${TMPDIR:-/tmp}/edge-rnn.XXXXXX")
-auth=$work/config.json; (umask 077; cat >"$auth")
+rm -rf "$work"; auth=$work/config.json; (umask 077; mkdir -p "$work"; cat >"$auth")
 status=0
 if [ "$engine" = podman ]; then
   if [ -s "$auth" ]; then set -- --authfile "$auth"; else set --; fi
@@ -91,9 +91,9 @@ rm -rf "$work"; exit "$status"
 
 
 def pull_image(change: Change, engine: str, image: str, *, insecure: bool = False, auth: bytes = b"") -> Command:
-    """Pull an image by digest, unless it is there. ``auth`` is a registry's login file and goes by standard input."""
-    tls = "false" if insecure else "true"
-    return change.script("pull image", PULL, engine_of(engine), image, tls, stdin=auth, timeout_s=1800.0)
+    """Pull an image by digest, unless it is there. ``auth`` is a registry's login file: by standard input into ``/run``."""
+    tls, work = "false" if insecure else "true", f"{RUN}/{change.layout.app}.login"
+    return change.script("pull image", PULL, engine_of(engine), image, tls, work, stdin=auth, timeout_s=1800.0)
 
 
 def load_image(change: Change, engine: str, image: str, archive: Path) -> Command:

@@ -24,6 +24,7 @@ for one in podman docker; do
 done
 echo "systemd=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')"
 if command -v openssl >/dev/null 2>&1; then echo openssl=yes; fi
+if command -v flock >/dev/null 2>&1; then echo flock=yes; fi
 if [ -e "$key" ]; then echo "key=$(sha256sum "$key" | cut -c 1-64)"; fi
 if [ -e /dev/nvidia0 ] || [ -e /dev/nvidiactl ]; then echo gpu=cuda; fi
 if [ -e /etc/nv_tegra_release ] || [ -e /dev/nvhost-gpu ] || [ -e /dev/nvgpu ]; then echo gpu=jetson; fi

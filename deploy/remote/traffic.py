@@ -1,6 +1,8 @@
 """What moves traffic on a device: shadow, promote, swap, go back, settle. One script each, so that none is half done.
 
-The one commit point is the link ``active``: it is renamed into place when the new daemon has taken over.
+The one commit point is the link ``active``: it is renamed into place when the new daemon has taken over. Wherever a
+script ends before its time, `settle` brings the device to what ``active`` says. No script lets a
+daemon serve before the other one has ended.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ from deploy.remote.command import Command
 from deploy.remote.layout import SLOTS, Slot, other
 from deploy.remote.units import CONFIG, HEALTH_PROGRAM, SHADOWS
 
-FLIP = (
-    'ln -sfn "slots/$new" "$active.new"; mv -fT "$active.new" "$active"; sync; touch "${active%/*}/slots/$new/served"'
-)
-"""Makes ``$new`` the slot that serves, also after a power cut; ``served`` says that a roll-back may go there."""
+FLIP = """mv -fT "$active.new" "$active"; rm -f "$marker"; sync; touch "${active%/*}/slots/$new/served" || true"""
+"""Makes ``$new`` the slot that serves, also after a power cut; ``served`` says that a roll-back may go there.
+
+The link lies ready by then, so that this needs no room on the disk.
+"""
 
 START_SHADOW = """
-unit=$1 marker=$2 setting=$3
+unit=$1 marker=$2 setting=$3 active=$4 slot=$5
+[ "$(readlink "$active")" != "slots/$slot" ] || { echo "slot $slot serves" >&2; exit 1; }
 mkdir -p "${marker%/*}"
 printf '%s\\n' "$setting" >"$marker.new"; mv -f "$marker.new" "$marker"
 systemctl restart "$unit"
@@ -24,22 +28,31 @@ systemctl restart "$unit"
 
 PROMOTE = f"""
 engine=$1 active=$2 new=$3 new_unit=$4 old_unit=$5 marker=$6 container=$7 port=$8 old_port=$9
+ask() {{ "$engine" exec "$container" python3 -m {HEALTH_PROGRAM} POST "$port" /promote "$@"; }}
+ln -sfn "slots/$new" "$active.new"
 said="$marker.said"; rm -f "$said"; mkfifo "$said"
-"$engine" exec "$container" python3 -m {HEALTH_PROGRAM} POST "$port" /promote --once-closed "$old_port" >"$said" &
+ask --once-closed "$old_port" >"$said" &
 asking=$!
 exec 3<"$said"; rm -f "$said"
-if ! read -r line <&3 || [ "$line" != waiting ]; then
+line=; read -r line <&3 || true
+asked=0
+case "$line" in
+waiting)
+  systemctl stop "$old_unit" &
+  stopping=$!
+  wait "$asking" || asked=$?
+  cat <&3 || true  # nobody may be there any more to read it
+  wait "$stopping" || true;;
+closed)
   wait "$asking" || true
-  echo "the shadow cannot be asked to take over; the daemon before it serves on" >&2; exit 4
-fi
-systemctl stop "$old_unit" &
-stopping=$!
-asked=0; wait "$asking" || asked=$?
-cat <&3
-wait "$stopping" || true
+  systemctl stop "$old_unit"
+  ask || asked=$?;;
+*)
+  wait "$asking" || true
+  echo "the shadow cannot be asked to take over; the daemon before it serves on" >&2; exit 4;;
+esac
 if [ "$asked" = 0 ]; then
   {FLIP}
-  rm -f "$marker"
 else
   rm -f "$marker"; systemctl stop "$new_unit" || true
   systemctl start "$old_unit"
@@ -47,32 +60,44 @@ else
 fi
 """
 """The shadow is asked by a program that is there already when the old daemon is told to stop, and asks in the moment
-that this one has committed and closed its port: not when its container and unit are cleared away, too."""
+that this one has committed and closed its port: not when its container and unit are cleared away, too. A port that is
+closed before tells nothing: that daemon may be on its way up. Then the shadow is asked when its unit has stopped."""
 
 SWAP = f"""
 active=$1 new=$2 new_unit=$3 old_unit=$4 marker=$5 left=$6
-rm -f "$marker"; if [ -n "$left" ]; then rm -f "${{active%/*}}/slots/$left/served"; fi
+ln -sfn "slots/$new" "$active.new"
+rm -f "$marker"; systemctl stop "$new_unit" 2>/dev/null || true
+if [ -n "$left" ]; then rm -f "${{active%/*}}/slots/$left/served"; fi
 if [ -n "$old_unit" ]; then systemctl stop "$old_unit"; fi
 {FLIP}
-systemctl restart "$new_unit"
+systemctl start "$new_unit"
 """
+"""A shadow ends before the link names its slot: what runs in the slot that serves is never one."""
 
 SETTLE = """
-active=$1 slots=$2
+active=$1 base=$2
 serving=$(readlink "$active" 2>/dev/null || true)
 shift 2
-while [ $# -gt 0 ]; do
-  rm -f "$3"
-  if [ "$serving" = "slots/$1" ]; then systemctl start "$2"; else systemctl stop "$2" 2>/dev/null || true; fi
-  shift 3
+unit= verb=start
+for _ in 1 2; do
+  if [ "$serving" = "slots/$1" ]; then
+    unit=$2; if [ -e "$3" ]; then verb=restart; fi
+  else systemctl stop "$2" 2>/dev/null || true; fi
+  rm -f "$3"; shift 3
 done
+if [ -n "$unit" ]; then
+  systemctl "$verb" "$unit"; touch "$base/$serving/served" || true
+fi
 """
+"""Ends the other one first: it may have taken over without the link. A marker that is there still says that the slot
+that serves may run as a shadow."""
 
 
 def start_shadow(change: Change, slot: Slot) -> Command:
     """Start a slot as a shadow of the group; it reads, and neither commits nor emits."""
     layout, setting = change.layout, f"{CONFIG}={SHADOWS}"
-    return change.script("start shadow", START_SHADOW, f"{layout.unit(slot)}.service", layout.marker(slot), setting)
+    values = (f"{layout.unit(slot)}.service", layout.marker(slot), setting, layout.active, slot)
+    return change.script("start shadow", START_SHADOW, *values)
 
 
 def promote(change: Change, engine: str, slot: Slot, port: int, old_port: int) -> Command:

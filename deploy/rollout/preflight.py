@@ -32,6 +32,7 @@ class Facts:
     version: tuple[int, int] = (0, 0)
     systemd: int | None = None
     openssl: bool = False
+    flock: bool = False
     key: str | None = None
     gpu: str | None = None
     cdi: bool = False
@@ -62,6 +63,7 @@ def read_facts(text: str) -> Facts:
         version=(int(version[1]), int(version[2])) if version else (0, 0),
         systemd=int(systemd) if systemd.isdigit() else None,
         openssl=found.get("openssl") == "yes",
+        flock=found.get("flock") == "yes",
         key=found.get("key"),
         gpu=found.get("gpu"),
         cdi=found.get("cdi") == "yes",
@@ -96,6 +98,8 @@ def problems(
         found.append(f"podman is {facts.version[0]}.{facts.version[1]}, expected 3.4 or newer")
     if facts.systemd is None:
         found.append("systemd does not run there; it is what starts the daemon after a power cut")
+    if not facts.flock:
+        found.append("flock is not installed (util-linux); changes take turns by it")
     if device.accelerator not in ("cpu", facts.gpu):
         found.append(f"the inventory says {device.accelerator}, the device shows {facts.gpu or 'no GPU'}")
     found += _key_problems(facts, key)

@@ -63,7 +63,8 @@ class Steps:
     def lock(self) -> None:
         """Take the device for this operator. Raises `DeviceLocked` naming who has it."""
         holder = json.dumps({"who": self.site.who, "since": self.site.stamp(), "rollout": self.site.rollout})
-        command = changes.acquire_lock(self.site.layout(self.device), self.site.journal.token, holder)
+        layout, site = self.site.layout(self.device), self.site
+        command = changes.acquire_lock(layout, site.journal.token, holder, site.rollout)
         result = self.site.executor.run(self.device, command)
         if result.status == changes.LOCKED:
             raise DeviceLocked(
@@ -74,7 +75,7 @@ class Steps:
 
     def unlock(self) -> None:
         """Give the lock back."""
-        self._do(changes.release_lock(self.site.layout(self.device), self.site.journal.token))
+        self._do(changes.release_lock(self.site.layout(self.device), self.site.rollout))
 
     def settle(self) -> None:
         """Bring what was left half done to where ``active`` says."""

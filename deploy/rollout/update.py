@@ -107,9 +107,9 @@ class DeviceUpdate:
     def revert(self, why: str) -> Outcome:
         """Back to what served before; a device where nothing served before stops serving."""
         try:
+            self._steps.settle()  # what was given up may still be at work there
             observed = self._steps.look()
             if observed.release == self._before and observed.active is not None:
-                self._steps.settle()
                 self._steps.wait_ready(observed.active)
             elif observed.active is not None and self._before and observed.before == self._before:
                 self._steps.go_back(other(observed.active), self._before)

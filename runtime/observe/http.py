@@ -6,8 +6,10 @@ loopback address, to one by name or number, and neither sent by a web page nor p
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from email.message import Message
@@ -91,9 +93,11 @@ class ObserveServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving and free the port; an answer to a ``POST`` is written first."""
+        """Stop serving and free the port, both at once; an answer to a ``POST`` is written first."""
         if self._posting.acquire(timeout=ANSWER_S):
             self._posting.release()
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the server, which looks for an end twice a second
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

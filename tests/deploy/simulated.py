@@ -11,10 +11,14 @@ import os
 import random
 import shutil
 import signal
+import socketserver
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from deploy.fleet.inventory import Device
@@ -23,6 +27,14 @@ from edge_rnn.contract.errors import DeviceUnreachable
 
 BUSYBOX = Path("/bin/busybox")
 STUBS = Path(__file__).with_name("device_stubs")
+TRACED = ("mkdir", "tail", "sed", "readlink", "systemctl", "podman", "ln", "mv", "rm", "mkfifo", "sync", "touch", "cat")
+TRACE = """#!/bin/sh
+PATH=/bin:/usr/bin; count=1
+while ! mkdir "/trace/count.$count" 2>/dev/null; do count=$((count + 1)); done
+read -r last </trace/last
+if [ "$count" = "$last" ]; then touch /trace/struck; kill -9 $PPID; exit 137; fi
+exec "${0##*/}" "$@"
+"""
 INIT = """#!/bin/sh
 mount -t proc proc /proc
 rm -rf /run/* /tmp/*
@@ -55,19 +67,26 @@ class SimulatedDevice:
         self._init = 0
         for folder in ("bin", "proc", "dev", "run", "tmp", "etc", "var/lib", "var/log"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        os.link(BUSYBOX, root / "bin/busybox") if _same_disk(root) else shutil.copy(BUSYBOX, root / "bin/busybox")
+        _place(BUSYBOX, root / "bin/busybox")
         subprocess.run(["chroot", root, "/bin/busybox", "--install", "-s", "/bin"], check=True)
+        for needed in {*_program("flock"), *_program("dash")}:  # of no busybox; and a shell that looks up every program
+            _place(needed, root / str(needed)[1:])
         for stub in STUBS.iterdir():
             shutil.copy(stub, root / "bin" / stub.name)
         (root / "init").write_text(INIT)
-        os.mknod(root / "dev/null", 0o20666, os.makedev(1, 3))
-        (root / "dev/null").chmod(0o666)
+        for name, minor in (("null", 3), ("zero", 5), ("urandom", 9)):
+            os.mknod(root / "dev" / name, 0o20666, os.makedev(1, minor))
+            (root / "dev" / name).chmod(0o666)
 
     def boot(self) -> None:
         self._process = subprocess.Popen(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-                *("sh", "-c", 'mount --bind "$1" "$1"; cd "$1"; exec chroot . /bin/env -i PATH=/bin /bin/sh /init'),
+                *(
+                    "sh",
+                    "-c",
+                    'mount --bind "$1" "$1"; cd "$1"; exec chroot . /bin/env -i PATH=/bin:/usr/bin /bin/sh /init',
+                ),
                 *("device", str(self.root)),
             ],
             stdin=subprocess.DEVNULL,
@@ -86,8 +105,9 @@ class SimulatedDevice:
     def up(self) -> bool:
         return self._process is not None
 
-    def run(self, line: str, stdin: bytes) -> subprocess.Popen[bytes]:
-        words = [
+    def inside(self, *words: str, path: str = "/bin") -> list[str]:
+        """Words that run a program on the device."""
+        return [
             "nsenter",
             "-t",
             str(self._init),
@@ -97,12 +117,36 @@ class SimulatedDevice:
             "-w",
             "/bin/env",
             "-i",
-            "PATH=/bin",
-            "/bin/sh",
-            "-c",
-            line,
+            f"PATH={path}:/usr/bin",
+            *words,
         ]
+
+    def run(self, line: str) -> subprocess.Popen[bytes]:
+        """Begin a command line on the device."""
+        words = self.inside("/bin/sh", "-c", line)
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def sh(self, line: str) -> str:
+        """What a command line prints there; it must succeed."""
+        process = self.run(line)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, (line, stdout, stderr)
+        return stdout.decode()
+
+    def cut_off(self, command: Command, last: int) -> bool:
+        """Run a script whose shell is killed where it would start its ``last``-th program; what it began goes on.
+
+        Whether it came so far.
+        """
+        self.sh(f"rm -rf /trace; mkdir /trace; echo {last} >/trace/last")
+        for name in TRACED:
+            (self.root / "trace" / name).write_text(TRACE)
+            (self.root / "trace" / name).chmod(0o755)
+        words = self.inside("dash", *command.argv[1:], path="/trace:/bin")
+        subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+        return (self.root / "trace/struck").exists()
 
     def kill(self) -> None:
         """A power cut: init dies, and the kernel kills all that lives in its process namespace."""
@@ -123,12 +167,12 @@ class SimulatedDevice:
 
     def daemons(self) -> dict[str, str]:
         """Container name to role of the daemons that live now."""
-        alive = self.run(
-            "for f in /run/stub/*.role; do n=${f##*/}; n=${n%.role}; "
-            'if kill -0 "$(cat /run/stub/$n.pid)" 2>/dev/null; then echo "$n $(cat $f)"; fi; done',
-            b"",
+        alive = self.sh(
+            "for f in /run/stub/*.role; do n=${f##*/}; n=${n%.role}; pid= role=; "
+            '{ read -r role <"$f"; read -r pid </run/stub/$n.pid; } 2>/dev/null; '
+            'if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then echo "$n $role"; fi; done'
         )
-        return dict(line.split() for line in alive.communicate()[0].decode().splitlines())
+        return dict(line.split() for line in alive.splitlines())
 
     @property
     def doubled(self) -> str:
@@ -137,8 +181,22 @@ class SimulatedDevice:
         return told.read_text() if told.exists() else ""
 
 
-def _same_disk(root: Path) -> bool:
-    return root.stat().st_dev == BUSYBOX.stat().st_dev
+def _place(file: Path, place: Path) -> None:
+    """The same file there: a link where that can be."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file.resolve(), place)
+    except OSError:
+        shutil.copy(file, place)
+
+
+@cache
+def _program(name: str) -> tuple[Path, ...]:
+    """A program of this machine and its libraries."""
+    program = shutil.which(name)
+    assert program is not None, f"{name} is not installed"
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return (Path(program), *(Path(word) for word in told.split() if word.startswith("/")))
 
 
 @dataclass
@@ -147,6 +205,34 @@ class Death:
 
     command: int
     delay_s: float
+
+
+class PatientClock:
+    """Time that passes only where somebody waits, for each thread by itself: time-outs count looks, however slow."""
+
+    def __init__(self) -> None:
+        self._began = time.time()
+        self._mine = threading.local()
+
+    def now(self) -> float:
+        return self._began + getattr(self._mine, "waited", 0.0)
+
+    def sleep(self, seconds: float) -> None:
+        self._mine.waited = getattr(self._mine, "waited", 0.0) + seconds
+        time.sleep(min(seconds, 0.02))
+
+
+@contextmanager
+def listening() -> Iterator[str]:
+    """Something that listens: preflights connect to it. Gives its address."""
+
+    class Accepts(socketserver.BaseRequestHandler):
+        """Takes a connection and ends it."""
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Accepts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 class SimulatedFleet:
@@ -181,7 +267,7 @@ class SimulatedFleet:
                 death.command -= 1
                 if death.command > 0:
                     death = None
-        process = simulated.run(command.line(sudo=False), command.stdin)
+        process = simulated.run(command.line(sudo=False))
         if death is not None:
             timer = threading.Timer(death.delay_s, simulated.kill)
             timer.start()

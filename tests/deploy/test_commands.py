@@ -41,7 +41,7 @@ def commands(app: str, root: str, text: str, slot: Slot) -> list[Command]:
     changing = Change(layout, entry)
     image = f"{text}@sha256:{'0' * 64}"
     return [
-        change.acquire_lock(layout, text, text),
+        change.acquire_lock(layout, text, text, text),
         change.release_lock(layout, text),
         change.break_lock(changing),
         delivery.prepare(changing),
@@ -135,8 +135,11 @@ def test_word_with_a_nul_is_refused():
 
 
 def test_change_that_fails_is_told_as_failed_and_one_that_was_cut_off_as_never_ended(tmp_path):
-    changing = Change(Layout("app", str(tmp_path)), Entry(time="t", who="w", what="", device="d", rollout="r"))
+    layout = Layout("app", str(tmp_path))
+    changing = Change(layout, Entry(time="t", who="w", what="", device="d", rollout="r"))
     run = lambda command: subprocess.run(command.argv, input=command.stdin, capture_output=True, check=False)  # noqa: E731
+    assert run(changing.script("none", "true")).returncode == change.LOCKED
+    assert run(change.acquire_lock(layout, "one", "me", "r")).returncode == 0
     assert run(changing.script("one", "exit 3")).returncode == 3
     assert run(changing.script("two", "kill -9 $$")).returncode == -9
     with (tmp_path / "app/audit.jsonl").open("a") as file:
@@ -154,17 +157,18 @@ def test_change_that_fails_is_told_as_failed_and_one_that_was_cut_off_as_never_e
 def test_lock_is_taken_once_kept_by_its_holder_and_given_back(tmp_path):
     layout = Layout("app", str(tmp_path))
     run = lambda command: subprocess.run(command.argv, capture_output=True, text=True, check=False)  # noqa: E731
-    assert run(change.acquire_lock(layout, "one", '{"who": "me"}')).returncode == 0
-    assert run(change.acquire_lock(layout, "one", '{"who": "me"}')).returncode == 0
-    taken = run(change.acquire_lock(layout, "two", '{"who": "you"}'))
+    assert run(change.acquire_lock(layout, "one", '{"who": "me"}', "r1")).returncode == 0
+    assert run(change.acquire_lock(layout, "one", '{"who": "me"}', "r2")).returncode == 0
+    taken = run(change.acquire_lock(layout, "two", '{"who": "you"}', "r3"))
     assert (taken.returncode, taken.stdout) == (change.LOCKED, '{"who": "me"}\n')
-    run(change.release_lock(layout, "two"))
-    assert run(change.acquire_lock(layout, "two", "x")).returncode == change.LOCKED
-    run(change.release_lock(layout, "one"))
-    assert run(change.acquire_lock(layout, "two", "x")).returncode == 0
-    broken = run(change.break_lock(Change(layout, Entry(time="t", who="w", what="", device="d"))))
+    for earlier in ("r1", "r3"):
+        run(change.release_lock(layout, earlier))
+        assert run(change.acquire_lock(layout, "two", "x", "r3")).returncode == change.LOCKED
+    run(change.release_lock(layout, "r2"))
+    assert run(change.acquire_lock(layout, "two", "x", "r3")).returncode == 0
+    broken = run(change.break_lock(Change(layout, Entry(time="t", who="w", what="", device="d", rollout="r4"))))
     assert broken.stdout == "x\n"
-    assert run(change.acquire_lock(layout, "one", "y")).returncode == 0
+    assert run(change.acquire_lock(layout, "one", "y", "r5")).returncode == 0
 
 
 @given(

@@ -80,3 +80,10 @@ def test_call_that_is_wrong_says_how(words):
     asking = ask(*words)
     assert "usage: " in asking.communicate(timeout=30)[1]
     assert asking.returncode == 2
+
+
+def test_question_beside_a_port_that_was_never_open_is_not_asked(server):
+    asking = ask("POST", str(server.server_port), "/promote", "--once-closed", str(free_port()))
+    assert asking.communicate(timeout=30)[0] == "closed\n"
+    assert asking.returncode == 0
+    assert asked == []

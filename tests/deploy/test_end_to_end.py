@@ -134,7 +134,7 @@ def test_exec_prune_and_unlock_do_what_they_say(town):
     bundles = "/var/lib/edge-rnn/activity/bundles"
     before = town.machines[0].inside("ls", bundles).split()
     town.machines[0].inside("sh", "-c", 'printf \'x\\n{"who": "eve"}\\n\' >/var/lib/edge-rnn/activity/lock')
-    assert "locked by" in town.deploy("prune", to="t0")
+    assert "locked by" in town.deploy("prune", status=1, to="t0")
     assert "eve" in town.deploy("unlock", to="t0")
     town.deploy("prune", to="t0")
     assert len(town.machines[0].inside("ls", bundles).split()) < len(before)

@@ -33,6 +33,9 @@ BASE = APP.format(key=HOST_KEY, broker="kafka.test:9092")
         ("[[device]]\nname = 'a'\nrun = {instance = 'x'}\n", "sets 'instance', which the deployment sets itself"),
         ("[[device]]\nname = 'a'\nrun = {broker = 'x;y:1'}\n", "run.broker is 'x;y:1', expected HOST:PORT"),
         ("[[device]]\nname = 'a'\nsecrets = {'kafka.x' = {}}\n", "kafka.x needs one of env = 'NAME' and file = 'PATH'"),
+        ("[[device]]\nname = 'a'\nsecrets = {instance = {env = 'X'}}\n", "sets 'instance', which the deployment"),
+        ("[[device]]\nname = 'a'\nrun = {kafka = {'sasl.password' = 'x'}}\n", "kafka holds 'sasl.password' itself"),
+        ("[[device]]\nname = 'a'\nrun = {kafka = 1}\n", "run.kafka is 1, expected a table"),
         ("", "has no [[device]]"),
         ("[[device]]\narch = 'amd64'\n", "device number 1: Object missing required field `name`"),
         ("[gates]\nbake = '5'\n[[device]]\nname = 'a'\n", "gates.bake is '5', expected a duration"),
@@ -161,3 +164,9 @@ def test_selectors_pick_by_name_label_kind_and_refuse_what_names_nothing():
     assert [d.name for d in select(fleet, ["site=south,arch=arm64"])] == ["c"]
     with pytest.raises(UsageError, match="selects no device"):
         select(fleet, ["site=south,arch=amd64"])
+
+
+@pytest.mark.parametrize("memory", ["512m\nExecStartPre=evil", "512m --privileged", "-1m", "0m", "lots", ""])
+def test_memory_that_is_no_size_is_refused(memory):
+    with pytest.raises(UsageError, match=r"app.memory is .*expected a size such as 512m"):
+        parse_inventory(BASE.replace('name = "activity"', f"name = 'activity'\nmemory = {memory!r}".replace("'", '"')))

@@ -17,7 +17,15 @@ from edge_rnn.contract.errors import DeviceUnreachable
 from tests.deploy.fleets import inventory, release_of, shipment_of, site_of
 
 GOOD = Facts(
-    arch="amd64", time=1000.0, free=10**10, engine="podman", version=(4, 3), systemd=252, openssl=True, broker="yes"
+    arch="amd64",
+    time=1000.0,
+    free=10**10,
+    engine="podman",
+    version=(4, 3),
+    systemd=252,
+    openssl=True,
+    flock=True,
+    broker="yes",
 )
 
 
@@ -38,6 +46,7 @@ def change(**changes: object) -> Facts:
         (change(broker="no"), "no broker of run.broker"),
         (change(key="other"), "the device trusts another key"),
         (change(openssl=False), "openssl is not installed"),
+        (change(flock=False), "flock is not installed"),
     ],
 )
 def test_device_that_cannot_take_a_release_says_why(facts, said):
@@ -98,7 +107,9 @@ class SlowExecutor:
         if device.name.endswith("7"):
             raise DeviceUnreachable(f"{device.name}: no route to host")
         now = int(time.time())
-        text = f"arch=x86_64\ntime={now}\nfree=99999999\npodman=podman version 4.3.1\nsystemd=252\nbroker=yes\n"
+        text = (
+            f"arch=x86_64\ntime={now}\nfree=99999999\npodman=podman version 4.3.1\nsystemd=252\nflock=yes\nbroker=yes\n"
+        )
         return Result(0, text.encode())
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socketserver
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,23 +16,26 @@ from deploy.rollout.rollout import roll_out
 from deploy.rollout.site import Shipment, Site
 from deploy.rollout.status import Row, status
 from tests.deploy.fleets import inventory, release_of, shipment_of, site_of
-from tests.deploy.simulated import SimulatedFleet, unavailable
+from tests.deploy.simulated import PatientClock, SimulatedFleet, listening, unavailable
 
 QUICK = """
 [gates]
-bake = "100ms"
-ready = "3s"
-within = "3s"
+bake = "1s"
+ready = "30s"
+within = "30s"
 [rollout]
 parallel = 16
 min-free = "1KB"
+max-clock-skew = "1h"
 canary = "2"
 waves = ["50%"]
 """
 SEEDS = range(int(os.environ.get("EDGE_RNN_FLEET_SEEDS", "2")))
-DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "12"))
+DEVICES = int(os.environ.get("EDGE_RNN_FLEET_DEVICES", "8"))
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+TIME = {"clock": PatientClock(), "poll_s": 1.0}
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +52,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFle
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
-    """Something that listens: preflights connect to it."""
-
-    class Accepts(socketserver.BaseRequestHandler):
-        """Takes a connection and ends it."""
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Accepts) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with listening() as address:
+        yield address
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def site(simulated: SimulatedFleet, broker: str, tmp_path: Path) -> Site:
         if not device.up:
             device.boot()
     simulated.deaths.clear()
-    return site_of(inventory(list(simulated.devices), QUICK, broker=broker), simulated, tmp_path / "journal")
+    return site_of(inventory(list(simulated.devices), QUICK, broker=broker), simulated, tmp_path / "journal", **TIME)
 
 
 def ship(simulated: SimulatedFleet, site: Site, name: str, folder: Path, **bad: list[str]) -> Shipment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -95,10 +96,11 @@ class Town:
         subprocess.run(["openssl", "ec", "-in", folder / "key", "-pubout", "-out", folder / "key.pub"], check=True)
         (folder / "bundles").mkdir()
         (folder / "password").write_text("hunter2-in-a-file\n")
+        ports = 20_000 + 32 * random.randrange(300)  # another town may be on this machine
         tables = "".join(
             machine.table.replace(
                 "[device.ssh]",
-                f'input = "in-{machine.name}"\noutput = "out-{machine.name}"\nmetrics-port = {9500 + 2 * number}\n'
+                f'input = "in-{machine.name}"\noutput = "out-{machine.name}"\nmetrics-port = {ports + 2 * number}\n'
                 f'pull = "{"ssh" if number == 1 else "registry"}"\n[device.ssh]',
             )
             for number, machine in enumerate(machines)

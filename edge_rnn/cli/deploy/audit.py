@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import msgspec
 import typer
 
-from edge_rnn.cli.deploy.fleet import INVENTORY, AsJson, FleetFile, To, open_site, short, table
+from edge_rnn.cli.deploy.fleet import INVENTORY, AsJson, FleetFile, To, complain, open_site, short, table
 
 
 def command(
@@ -38,13 +37,12 @@ def command(
         )
     entries = []
     for answer in answers:
-        if answer.error is not None:
-            print(f"edge-rnn: {answer.error}", file=sys.stderr)
         found = answer.value or []
         entries += audit.unfinished(found) if unfinished else [one for one in found if one.outcome != "begun"]
     entries.sort(key=lambda entry: entry.time)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(entries), indent=2).decode())
-        return
-    rows = [(e.time[:19], e.device, e.what, e.outcome, short(e.release), e.who, e.rollout) for e in entries]
-    print(table(("TIME", "DEVICE", "WHAT", "OUTCOME", "RELEASE", "WHO", "ROLLOUT"), rows))
+    else:
+        rows = [(e.time[:19], e.device, e.what, e.outcome, short(e.release), e.who, e.rollout) for e in entries]
+        print(table(("TIME", "DEVICE", "WHAT", "OUTCOME", "RELEASE", "WHO", "ROLLOUT"), rows))
+    complain(answers)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from deploy.fleet.selection import select
 from deploy.fleet.settings import resolver
 from deploy.remote.audit import whoami
 from deploy.remote.ssh import SshExecutor
+from deploy.rollout.fleetwide import Answer
 from deploy.rollout.journal import Event, Journal, default_folder
 from deploy.rollout.outcome import GOOD, Outcome
 from deploy.rollout.site import Site
@@ -86,3 +87,12 @@ def finish(outcomes: Sequence[Outcome], problem: str = "", good: frozenset[str] 
     bad = [outcome for outcome in outcomes if outcome.state not in good | {"pending"}]
     if bad:
         raise RolloutFailed(f"{len(bad)} of {len(outcomes)} devices are left behind; {bad[0].reason}")
+
+
+def complain(answers: Sequence[Answer[Any]]) -> None:
+    """Say on standard error what went wrong on which device. Raises `RolloutFailed` where anything did."""
+    errors = [answer.error for answer in answers if answer.error is not None]
+    for error in errors:
+        print(f"edge-rnn: {error}", file=sys.stderr)
+    if errors:
+        raise RolloutFailed(f"{len(errors)} of {len(answers)} devices were left out")

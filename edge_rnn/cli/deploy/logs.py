@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, complain, open_site
 
 
 def command(
@@ -25,12 +24,12 @@ def command(
     from deploy.rollout.fleetwide import everywhere
 
     with open_site(fleet, to, quiet=True) as (site, devices):
-        for answer in everywhere(
+        answers = everywhere(
             devices,
             site.fleet.rollout.parallel,
             lambda device: checked(site.executor, device, read_logs(site.layout(device), lines, since)).text,
-        ):
-            if answer.error is not None:
-                print(f"edge-rnn: {answer.error}", file=sys.stderr)
-            for line in (answer.value or "").splitlines():
-                print(f"{answer.device.name}: {line}")
+        )
+    for answer in answers:
+        for line in (answer.value or "").splitlines():
+            print(f"{answer.device.name}: {line}")
+    complain(answers)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, complain, open_site
 
 
 def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
@@ -17,7 +15,7 @@ def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
     from deploy.rollout.fleetwide import everywhere
     from deploy.rollout.steps import Steps
 
-    with open_site(fleet, to, quiet=True) as (site, devices):
+    with open_site(fleet, to, quiet=True) as (site, devices), site.journal.held():
 
         def run(device: object) -> list[str]:
             steps = Steps(site, device)  # type: ignore[arg-type]
@@ -29,8 +27,8 @@ def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
             finally:
                 steps.unlock()
 
-        for answer in everywhere(devices, site.fleet.rollout.parallel, run):
-            if answer.error is not None:
-                print(f"edge-rnn: {answer.error}", file=sys.stderr)
-            for line in answer.value or []:
-                print(f"{answer.device.name}: removed {line}")
+        answers = everywhere(devices, site.fleet.rollout.parallel, run)
+    for answer in answers:
+        for line in answer.value or []:
+            print(f"{answer.device.name}: removed {line}")
+    complain(answers)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, open_site
+from edge_rnn.cli.deploy.fleet import INVENTORY, FleetFile, To, complain, open_site
 
 
 def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
@@ -17,12 +15,12 @@ def command(fleet: FleetFile = INVENTORY, to: To = None) -> None:
     from deploy.rollout.fleetwide import everywhere
 
     with open_site(fleet, to, quiet=True) as (site, devices), site.journal.held():
-        for answer in everywhere(
+        answers = everywhere(
             devices,
             site.fleet.rollout.parallel,
             lambda device: checked(site.executor, device, break_lock(site.change(device))).text.strip(),
-        ):
-            if answer.error is not None:
-                print(f"edge-rnn: {answer.error}", file=sys.stderr)
-            else:
-                print(f"{answer.device.name}: {answer.value or 'was not locked'}")
+        )
+    for answer in answers:
+        if answer.error is None:
+            print(f"{answer.device.name}: {answer.value or 'was not locked'}")
+    complain(answers)
