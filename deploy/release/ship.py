@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class _Archives:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._made: dict[str, Path] = {}
         self._mutex = threading.Lock()
 
@@ -93,8 +94,10 @@ class _Archives:
             return self._made[image.digest]
 
     def _fetch(self, image: ImageRef, repository: str) -> Path:
-        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="edge-rnn-archives-")
-        path = Path(self._folder.name) / f"{image.config.removeprefix('sha256:')}.tar"
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="edge-rnn-archives-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{image.config.removeprefix('sha256:')}.tar"
         packed = path.with_name(f"{path.name}.gz")
         tls = f"--src-tls-verify={'false' if self._fleet.app.insecure_registry else 'true'}"
         source = f"docker://{image_name(repository, image)}"
