@@ -145,6 +145,7 @@ print(before, len(broker.read("out-b0")))
 """Five records in, and how many outputs there were before and are then; runs in the container that serves."""
 
 
+@pytest.mark.timeout(580)
 def test_signed_release_is_brought_to_a_device_whose_systemd_starts_it_again_after_a_power_cut(town):
     """An embedded broker; with Kafka, canaries and eight devices in make fleet."""
     (machine,) = town.machines
