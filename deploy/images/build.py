@@ -9,19 +9,19 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 import edge_rnn
 from deploy.images.base import Base, look_at_base
-from deploy.images.engine import Engine, build_words
+from deploy.images.bytecode import compile_here, stage_library
+from deploy.images.engine import Engine, build_words, remedy
 from deploy.images.plan import Plan, containerfile, locked_versions, problems
 from deploy.images.sbom import write_sbom
 from deploy.images.stage import (
     DISTRIBUTION,
-    compile_here,
     settle_modes,
     stage_bundle,
     stage_code,
@@ -33,6 +33,8 @@ from edge_rnn.contract.errors import BuildFailed, UsageError
 from edge_rnn.contract.fingerprint import state_fingerprint
 
 BUILT = "built.json"
+
+_NO_BYTECODE = "no bytecode, starts are slower: the base has another Python than this one that builds"
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +91,10 @@ def build_images(engine: Engine, bundle: Bundle, wanted: Wanted, *, only_plan: b
         found = problems(plan)
         if found:
             raise BuildFailed(f"the plan for {spec.name}/{arch} does not hold: {'; '.join(found)}")
-        images.append(_build_one(engine, bundle, wanted, plan, base, only_plan=only_plan))
+        try:
+            images.append(_build_one(engine, bundle, wanted, plan, base, only_plan=only_plan))
+        except OSError as error:
+            raise BuildFailed(f"the image cannot be put together: {error}{remedy(str(error))}") from error
     return Build(
         app=wanted.app,
         bundle=str(bundle.path.resolve()),
@@ -160,8 +165,10 @@ def _build_one(engine: Engine, bundle: Bundle, wanted: Wanted, plan: Plan, base:
         stage_code(code)
         if plan.with_bundle:
             stage_bundle(bundle, context / "bundle")
-        notes = [] if compile_here([site, code], plan.python) else ["no bytecode: the base has another Python"]
-        (context.parent / "context" / "lock.txt").unlink(missing_ok=True)
+        notes = [] if compile_here([site, code], plan.python) else [_NO_BYTECODE]
+        if stage_library(engine, base, context / "library"):
+            plan = replace(plan, library=base.library)
+        (context / "lock.txt").unlink(missing_ok=True)
         version = importlib.metadata.version(DISTRIBUTION)
         parts = write_sbom(
             context / "sbom.cdx.json", wanted.app, version, base, site, bundle if plan.with_bundle else None

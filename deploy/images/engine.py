@@ -34,11 +34,19 @@ class Engine:
         )
         if check and done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
-            raise BuildFailed(f"{self.kind} {words[0]} failed: {lines[-1] if lines else done.returncode}")
+            said = lines[-1] if lines else str(done.returncode)
+            raise BuildFailed(f"{self.kind} {words[0]} failed: {said}{remedy(said)}")
         return done
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH}
+
+
+def remedy(said: str) -> str:
+    """What to do about a failure that a program tells of, as the end of a message; empty where that is not known."""
+    if "no space left" in said.lower():
+        return "; free some (podman system prune), or let TMPDIR name a folder that has more"
+    return ""
 
 
 def find_engine(wanted: str = "auto") -> Engine:

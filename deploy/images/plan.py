@@ -18,7 +18,10 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}|sha256:[0-9a-f]{64}|[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is built. ``wheels``: file names given by hand, which replace those of the lock; ``locked``: name to version."""
+    """What is built. ``wheels``: file names given by hand, which replace those of the lock; ``locked``: name to version.
+
+    ``library``: folder of the base's Python library, whose bytecode is added; empty: the base brings it.
+    """
 
     target: TargetSpec
     arch: Arch
@@ -30,6 +33,7 @@ class Plan:
     wheels: Sequence[str] = ()
     with_bundle: bool = True
     labels: Mapping[str, str] | None = None
+    library: str = ""
 
 
 def locked_versions(text: str, python: tuple[int, int], arch: str) -> dict[str, str]:
@@ -142,6 +146,7 @@ def containerfile(plan: Plan) -> str:
         environment["LD_LIBRARY_PATH"] = path
     lines = [
         f"FROM {plan.base}",
+        *([f"COPY library /{plan.library}"] if plan.library else []),
         f"COPY site {SITE}",
         f"COPY code {CODE}",
         f"COPY sbom.cdx.json {SBOM}",

@@ -1,8 +1,7 @@
 """The build context: packages for the target's platform, our code, the bundle; written by this machine, run by none.
 
 Wheels are unpacked for another architecture without running anything of it, so an image for arm64
-is built on amd64 in seconds. Bytecode is compiled here where this Python is the target's, as the
-root file system of a device's container is read-only and could keep none.
+is built on amd64 in seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import edge_rnn
+from deploy.images.engine import remedy
 from deploy.images.targets import MACHINE, TargetSpec
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import BuildFailed, MissingDependency
@@ -67,25 +67,6 @@ def stage_bundle(bundle: Bundle, to: Path) -> None:
         shutil.copyfile(bundle.path / name, to / name)
 
 
-def compile_here(folders: Sequence[Path], python: tuple[int, int]) -> bool:
-    """Compile bytecode that is never checked against its source, if this Python can; whether it could.
-
-    Bytecode tells which strings its writer had in use, and sets lie in the order of their hashes. So a new process
-    with a fixed seed writes it, and this Python's version gives the same bytes each time.
-    """
-    if python != sys.version_info[:2]:
-        return False
-    for folder in folders:
-        words = ["-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", "-s", str(folder.parent)]
-        subprocess.run(
-            [sys.executable, "-P", "-s", "-S", *words, str(folder)],
-            env={"PYTHONHASHSEED": "0"},
-            check=False,  # what does not compile is not for this Python, and runs nowhere
-            timeout=600,
-        )
-    return True
-
-
 def settle_modes(root: Path) -> None:
     """The same modes whatever the operator's umask: directories 755, files 644."""
     for path in [root, *root.rglob("*")]:
@@ -115,5 +96,5 @@ def _uv() -> str:
 def _install(uv: str, words: list[str]) -> None:
     done = subprocess.run([uv, "pip", "install", *words], capture_output=True, text=True, check=False, timeout=1800)
     if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise BuildFailed(f"the packages of the image cannot be had: {' '.join(lines[-3:])}")
+        said = " ".join(done.stderr.split()[-60:])
+        raise BuildFailed(f"the packages of the image cannot be had: {said}{remedy(said)}")

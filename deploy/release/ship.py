@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +21,9 @@ from deploy.release.signing import Signature, read_key, verify_release
 from deploy.rollout.site import Shipment
 from edge_rnn.contract.bundle import MANIFEST, open_bundle
 from edge_rnn.contract.errors import RegistryError, ReleaseRefused, UsageError
+
+LEVEL = 4
+"""Of gzip; beyond, it takes the operator's machine longer than it saves."""
 
 
 def load_shipment(
@@ -66,28 +73,45 @@ def bundle_tar(folder: Path, digest: str) -> bytes:
 
 
 class _Archives:
-    """Images as files for devices that reach no registry; each is fetched once, by skopeo, with its digest kept."""
+    """Images as files for devices that reach no registry; each is fetched once, by skopeo, with its digest kept.
+
+    Devices ask for them at the same time, from threads of their own.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._made: dict[str, Path] = {}
+        self._mutex = threading.Lock()
 
     def archive(self, image: ImageRef) -> Path:
-        """An archive in docker's format, which podman and docker load."""
+        """An archive in docker's format, which podman and docker load, compressed as it goes over the wire."""
         if self._fleet.app.repository is None:
             raise UsageError("app.repository is not given: it is where the images for devices over ssh come from")
-        if image.digest not in self._made:
-            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="edge-rnn-archives-")
-            path = Path(self._folder.name) / f"{image.config.removeprefix('sha256:')}.tar"
-            tls = f"--src-tls-verify={'false' if self._fleet.app.insecure_registry else 'true'}"
-            source = f"docker://{image_name(self._fleet.app.repository, image)}"
-            words = ["skopeo", "copy", "--quiet", tls, source, f"docker-archive:{path}"]
-            try:
-                done = subprocess.run(words, capture_output=True, text=True, check=False)
-            except FileNotFoundError:
-                raise UsageError("skopeo is not installed; it fetches images for devices over ssh") from None
-            if done.returncode:
-                raise RegistryError(f"{source} cannot be fetched: {done.stderr.strip().splitlines()[-1:]}")
-            self._made[image.digest] = path
-        return self._made[image.digest]
+        with self._mutex:
+            if image.digest not in self._made:
+                self._made[image.digest] = self._fetch(image, self._fleet.app.repository)
+            return self._made[image.digest]
+
+    def _fetch(self, image: ImageRef, repository: str) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="edge-rnn-archives-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{image.config.removeprefix('sha256:')}.tar"
+        packed = path.with_name(f"{path.name}.gz")
+        tls = f"--src-tls-verify={'false' if self._fleet.app.insecure_registry else 'true'}"
+        source = f"docker://{image_name(repository, image)}"
+        words = ["skopeo", "copy", "--quiet", tls, source, f"docker-archive:{path}"]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise UsageError("skopeo is not installed; it fetches images for devices over ssh") from None
+        if done.returncode:
+            raise RegistryError(f"{source} cannot be fetched: {done.stderr.strip().splitlines()[-1:]}")
+        try:
+            with path.open("rb") as plain, gzip.open(packed, "wb", compresslevel=LEVEL) as file:
+                shutil.copyfileobj(plain, file, 1 << 20)
+        except OSError as error:
+            raise RegistryError(f"the image for devices over ssh cannot be kept: {error}; set TMPDIR") from error
+        path.unlink()
+        return packed

@@ -97,11 +97,11 @@ def pull_image(change: Change, engine: str, image: str, *, insecure: bool = Fals
 
 
 def load_image(change: Change, engine: str, image: str, archive: Path) -> Command:
-    """Load an image from an archive that is streamed from the operator; it must be the one that the unit runs."""
+    """Load an image from an archive (.tar.gz) that is streamed from the operator; it must be the one the unit runs."""
     text = """
 engine=$1 image=$2
 "$engine" image inspect "$image" >/dev/null 2>&1 && { cat >/dev/null; exit 0; }
-"$engine" load --quiet >/dev/null
+gzip -dc | "$engine" load --quiet >/dev/null
 "$engine" image inspect "$image" >/dev/null || { echo "what was loaded is not $image" >&2; exit 1; }
 """
     command = change.script("load image", text, engine_of(engine), image, timeout_s=3600.0)

@@ -83,6 +83,12 @@ def ask(engine: str, container: str, port: int, path: str) -> Command:
     return Command(f"GET {path}", words, timeout_s=30.0)
 
 
+def has_image(engine: str, image: str) -> Command:
+    """Status 0 where the device has an image, so that it need not be sent."""
+    words = (engine, "image", "inspect", image, "--format", "{{.Id}}")
+    return Command("look for image", words)
+
+
 def read_audit(layout: Layout) -> Command:
     """The whole audit of a device."""
     return script("read audit", '[ ! -e "$1" ] || cat "$1"', layout.audit)

@@ -21,7 +21,9 @@ from deploy.remote.command import Command, Result
 from edge_rnn.contract.errors import DeviceUnreachable, MissingDependency
 
 CONNECTION_FAILED = 255
-"""ssh's own exit status. A command of ours never ends with it."""
+"""ssh's own exit status, and that of podman exec where a container does not run: see `telling`."""
+
+INSTEAD = 254
 
 CONNECT_S = 10
 KEEP_S = 60
@@ -62,6 +64,11 @@ def ssh_words(device: Device, line: str, known_hosts: Path, control: Path | None
     return [*words, "--", ssh.host or device.name, line]
 
 
+def telling(line: str) -> str:
+    """A remote command line that never ends with ssh's own status, so that this one always means the connection."""
+    return f"{line} || exit $(($? == {CONNECTION_FAILED} ? {INSTEAD} : $?))"
+
+
 def _algorithms(host_key: str) -> str:
     kind = host_key.partition(" ")[0]
     return "rsa-sha2-512,rsa-sha2-256" if kind == "ssh-rsa" else kind
@@ -82,7 +89,7 @@ class SshExecutor:
         """See `Executor`. A command that takes longer than it may is a lost connection: its end is not known."""
         known = self._known_hosts(device)
         control = self._control(device) if self._keep else None
-        words = ssh_words(device, command.line(sudo=device.ssh.sudo), known, control)
+        words = ssh_words(device, telling(command.line(sudo=device.ssh.sudo)), known, control)
         try:
             done = self._call(words, command)
         except subprocess.TimeoutExpired:

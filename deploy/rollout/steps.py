@@ -120,6 +120,8 @@ class Steps:
             )
         elif shipment.archive is None:
             raise UsageError(f"{self.device.name} is served over ssh, but there is no archive of its image")
+        elif not self.site.executor.run(self.device, looking.has_image(self.engine, name)).status:
+            return  # all of it would go over the wire, only to be thrown away there
         else:
             command = delivery.load_image(change, self.engine, name, shipment.archive(image))
         self._do(command)

@@ -6,6 +6,7 @@ The third feature is heard by unit 0 alone, and nothing hears unit 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,9 +24,9 @@ def good(path: Path) -> Bundle:
     return _bundle(path, lambda _: None)
 
 
-def better(path: Path) -> Bundle:
+def better(path: Path, by: float = 0.001) -> Bundle:
     """Another model, with outputs that are close."""
-    return _bundle(path, lambda weights: weights["bias"].add_(0.001))
+    return _bundle(path, lambda weights: weights["bias"].add_(by))
 
 
 def disagreeing(path: Path) -> Bundle:
@@ -58,6 +59,7 @@ def slow(path: Path, hidden: int = 2048) -> Bundle:
 MAKE: dict[str, Callable[[Path], Bundle]] = {
     "first": good,
     "second": better,
+    "third": partial(better, by=0.002),
     "disagrees": disagreeing,
     "infinite": infinite,
     "slow": slow,

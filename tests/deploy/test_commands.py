@@ -67,6 +67,7 @@ def commands(app: str, root: str, text: str, slot: Slot) -> list[Command]:
         looking.probe(layout, text, [text, text]),
         looking.look(layout, text, 9464),
         looking.ask(text, text, 9464, text),
+        looking.has_image(text, image),
         looking.read_audit(layout),
         looking.read_logs(layout, 5, text),
         looking.run_inside(text, text, [text, text]),

@@ -1,85 +1,30 @@
-"""Images for amd64 and arm64: built, reproducible, small, run by digest; a new model ships alone."""
+"""Images for amd64 and arm64, built and run; a signed release brought to a device that boots, loses power, serves again."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 
-from deploy.images.build import BUILT, Build, Wanted, build_images
-from deploy.images.engine import Engine, find_engine
-from deploy.registry.artifact import pull_bundle
-from deploy.registry.client import Registry
-from deploy.release.push import push_build
-from deploy.release.release import Release
-from edge_rnn.contract.bundle import Bundle
-from edge_rnn.contract.errors import RegistryError
-from tests.deploy.containers import BASE, PODMAN, QEMU, ULIMITS, call
-from tests.deploy.containers import Registry as RunningRegistry
-from tests.models_for_tests import make_bundle
+from edge_rnn.contract.golden import load_golden
+from runtime.core.batch import Outgoing
+from runtime.transports.connect import open_broker
+from tests.daemon.processes import wait_for
+from tests.deploy.containers import Registry
+from tests.deploy.imaging import MB, ServiceContainer, run_arm64, run_image
+from tests.deploy.machines import Machine
+from tests.deploy.town import Town
+from tests.kafka.broker import free_port
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
-MB = 1_000_000
+pytestmark = pytest.mark.slow
 
+CLOSE = 1e-5
+"""Between the outputs of two machines."""
 
-@pytest.fixture(scope="module")
-def engine(containers: None) -> Engine:
-    return find_engine("podman")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "gru", "gru", hidden=32)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "gru2", "gru", hidden=32, seed=1)
-
-
-def build(engine: Engine, bundle: Bundle, folder: Path, arches: list[str], **changes: object) -> Build:
-    bases = [f"{BASE}:{arch}" for arch in arches]
-    wanted = Wanted(app="activity", target="cpu", arches=arches, bases=bases, keep_plan=folder, **changes)  # type: ignore[arg-type]
-    made = build_images(engine, bundle, wanted)
-    folder.mkdir(exist_ok=True)
-    (folder / BUILT).write_bytes(msgspec.json.encode(made))
-    return made
-
-
-@pytest.fixture(scope="module")
-def built(engine: Engine, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Path]:
-    folder = tmp_path_factory.mktemp("built")
-    began = time.monotonic()
-    made = build(engine, bundle, folder, ["amd64", "arm64"])
-    print(f"\nbuilt amd64 and arm64 in {time.monotonic() - began:.1f} s")
-    return made, folder
-
-
-@pytest.fixture(scope="module")
-def pushed(engine: Engine, built: tuple[Build, Path], registry: RunningRegistry) -> Release:
-    release, _ = push_build(engine, built[1], registry.repository, key=None, insecure=True)
-    return release
-
-
-def run_image(
-    image: str, *words: str, options: tuple[str, ...] = (), entry: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            *(*PODMAN, "run", "--rm", "--runtime", "runc", "--network", "none", *ULIMITS, "--read-only"),
-            *("--cap-drop", "ALL", "--tmpfs", "/tmp", *options, *entry, image, *words),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+STORE = "sqlite:/var/lib/edge-rnn/store.sqlite"
 
 
 def test_image_for_this_machine_verifies_its_bundle_read_only_and_not_as_root(built):
@@ -93,15 +38,41 @@ def test_image_for_this_machine_verifies_its_bundle_read_only_and_not_as_root(bu
     assert "Read-only file system" in denied.stderr
 
 
+def test_daemon_in_a_container_gives_the_recorded_outputs_for_the_recorded_inputs(built, bundle, tmp_path):
+    """Record by record through the embedded broker, whose file lies in the one place that it may write to."""
+    golden = load_golden(bundle)
+    (inputs,), outputs = golden.inputs, golden.record.outputs[0]
+    steps, streams = inputs.shape[:2]
+    settings = {"broker": STORE, "input": "in", "output": "out", "create-topics": True, "group": "g", "codec": "f32"}
+    daemon = ServiceContainer(built[0].images[0].id, tmp_path, settings, free_port())
+    try:
+        daemon.start()
+        daemon.wait_ready()
+        broker = open_broker(f"sqlite:{daemon.state}/store.sqlite")
+        broker.write(
+            "in",
+            Outgoing(
+                np.zeros(steps * streams, np.int32),
+                np.repeat(np.arange(steps), streams),
+                [b"s%d" % stream for _ in range(steps) for stream in range(streams)],
+                [inputs[step, stream].tobytes() for step in range(steps) for stream in range(streams)],
+            ),
+        )
+        wait_for(lambda: len(broker.read("out")) >= steps * streams, lambda: daemon.log.read_text()[-2000:])
+        assert daemon.stop() == 0
+        found = broker.read("out")
+        broker.close()
+    finally:
+        daemon.close()
+    assert len(found) == steps * streams
+    for stream in range(streams):
+        values = [value or b"" for key, value in zip(found.keys, found.values, strict=True) if key == b"s%d" % stream]
+        rows = np.stack([np.frombuffer(value, "<f4") for value in values])
+        assert np.abs(rows - outputs[:, stream]).max() <= CLOSE
+
+
 def test_image_for_arm64_verifies_its_bundle_under_emulation(built):
-    image = built[0].images[1]
-    qemu = "/usr/bin/qemu-aarch64"
-    done = run_image(
-        image.id,
-        *("/usr/bin/python3", "-m", "edge_rnn.cli", "verify", "/bundle", "--json"),
-        options=("--volume", f"{QEMU}:{qemu}:ro", "--arch", "arm64"),
-        entry=("--entrypoint", qemu),
-    )
+    done = run_arm64(built[0].images[1].id, "verify", "/bundle", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["verdict"] == "passed"
@@ -131,11 +102,16 @@ def test_list_of_parts_names_the_packages_the_base_and_the_bundle(built, bundle)
         assert f"bundle:{bundle.digest}" in {part["bom-ref"] for part in parts["components"]}
 
 
-def test_image_is_built_again_to_the_same_digest(engine, built, pushed, registry, bundle, tmp_path):
-    again = build(engine, bundle, tmp_path / "again", ["amd64", "arm64"])
-    assert [image.id for image in again.images] == [image.id for image in built[0].images]
-    release, _ = push_build(engine, tmp_path / "again", registry.repository, key=None, insecure=True)
-    assert [image.digest for image in release.images] == [image.digest for image in pushed.images]
+def test_everything_that_a_daemon_imports_is_compiled_in_the_image(built):
+    """A root file system that is read-only keeps no bytecode: what has none would be compiled at each start."""
+    program = (
+        "import sys, os, runtime.daemon.lifecycle, edge_rnn.cli.run, runtime.transports.kafka_python, onnxruntime\n"
+        "files = [getattr(module, '__cached__', None) for module in list(sys.modules.values())]\n"
+        "files = [file for file in files if file and 'sitecustomize' not in file]  # a link into /etc\n"
+        "print('\\n'.join(file for file in files if not os.path.exists(file)))"
+    )
+    done = run_image(built[0].images[0].id, "-c", program, entry=("--entrypoint", "python3"))
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 def test_image_is_at_most_160_mb_compressed(pushed):
@@ -144,103 +120,43 @@ def test_image_is_at_most_160_mb_compressed(pushed):
         assert image.bytes <= 160 * MB
 
 
-def written(registry: RunningRegistry, since: int) -> int:
-    """Bytes of blobs and manifests that the registry has sent since."""
-    total = 0
-    for line in registry.log.read_text().splitlines()[since:]:
-        if "http.request.method=GET" in line and "http.response.written=" in line:
-            total += int(line.split("http.response.written=")[1].split()[0].strip('"'))
-    return total
+@pytest.fixture(scope="module")
+def town(containers: None, registry: Registry, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    machine = Machine("b0", disk)
+    try:
+        yield Town(tmp_path_factory.mktemp("town"), [machine], registry, STORE)
+    finally:
+        machine.close()
 
 
-def test_update_of_the_bundle_alone_sends_the_bundle_and_little_more(
-    engine, built, pushed, registry, bundle, other, tmp_path
-):
-    """Once as an image whose other layers are there, once as an artifact."""
-    size = sum((other.path / name).stat().st_size for name in ["manifest.json", *other.manifest.files])
-    run = tempfile.mkdtemp(prefix="edge-rnn-run-")  # podman takes no more than 50 characters
-    storage = ["--root", str(tmp_path / "store"), "--runroot", run, "--storage-driver", "vfs"]
-
-    def pull(digest: str) -> None:
-        call("podman", *storage, "pull", "-q", "--tls-verify=false", f"{registry.repository}@{digest}")
-
-    pull(pushed.images[0].digest)
-    build(engine, other, tmp_path / "other", ["amd64"])
-    release, _ = push_build(engine, tmp_path / "other", registry.repository, key=None, insecure=True)
-    before = len(registry.log.read_text().splitlines())
-    pull(release.images[0].digest)
-    image_wire = written(registry, before)
-    target = tmp_path / "bundles" / other.digest
-    target.parent.mkdir()
-    artifact_wire = pull_bundle(Registry(registry.repository, insecure=True), release.bundle.artifact, target)
-    print(f"\nbundle {size / MB:.3f} MB: as image {image_wire / MB:.3f} MB, as artifact {artifact_wire / MB:.3f} MB")
-    assert 0 < image_wire <= size + MB
-    assert 0 < artifact_wire <= size + MB
-    assert (
-        pull_bundle(Registry(registry.repository, insecure=True), release.bundle.artifact, target, seed=target.parent)
-        < 5000
-    )
+SAY = """
+import json, time
+import numpy as np
+from runtime.core.batch import Outgoing
+from runtime.transports.connect import open_broker
+broker = open_broker({store!r})
+before = len(broker.read("out-b0"))
+broker.write("in-b0", Outgoing(np.zeros(5, np.int32), np.arange(5), [b"s"] * 5, [json.dumps([1, 2, 3]).encode()] * 5))
+end = time.monotonic() + 60
+while len(broker.read("out-b0")) < before + 5 and time.monotonic() < end:
+    time.sleep(0.05)
+print(before, len(broker.read("out-b0")))
+"""
+"""Five records in, and how many outputs there were before and are then; runs in the container that serves."""
 
 
-def test_bundle_pull_goes_on_where_it_was_cut_off_and_takes_nothing_else(registry, pushed, tmp_path, bundle):
-    client = Registry(registry.repository, insecure=True)
-    whole = tmp_path / "whole"
-    wire = pull_bundle(client, pushed.bundle.artifact, whole)
-    part = tmp_path / "again.part"
-    part.mkdir()
-    data = (whole / "step.onnx").read_bytes()
-    (part / "step.onnx").write_bytes(data[: len(data) // 2])
-    assert pull_bundle(client, pushed.bundle.artifact, tmp_path / "again") == wire - len(data) // 2
-    assert (tmp_path / "again" / "step.onnx").read_bytes() == data
-    bad = tmp_path / "bad.part"
-    bad.mkdir()
-    (bad / "step.onnx").write_bytes(b"x" * (len(data) // 2))
-    with pytest.raises(RegistryError, match="what was fetched is not sha256"):
-        pull_bundle(client, pushed.bundle.artifact, tmp_path / "bad")
-    assert not (tmp_path / "bad").exists()
-    pull_bundle(client, pushed.bundle.artifact, tmp_path / "bad")
-    with pytest.raises(RegistryError, match="status 404"):
-        pull_bundle(client, f"sha256:{'0' * 64}", tmp_path / "none")
-
-
-def test_daemon_in_the_container_is_ready_soon(built, tmp_path):
-    """The embedded broker: time of the container, Python, the engine and the golden vectors."""
-    image = built[0].images[0]
-    state = tmp_path / "state"
-    state.mkdir()
-    os.chown(state, 65532, 65532)
-    tmp_path.chmod(0o755)
-    name = f"edge-rnn-ready-{os.getpid()}"
-    words = [
-        *(*PODMAN, "run", "--rm", "--name", name, "--runtime", "runc", "--network", "none", *ULIMITS, "--read-only"),
-        *("--cap-drop", "ALL", "--tmpfs", "/tmp", "--volume", f"{state}:/var/lib/edge-rnn:rw", image.id, "run"),
-        *(
-            "/bundle",
-            "--input",
-            "in",
-            "--output",
-            "out",
-            "--broker",
-            "sqlite:/var/lib/edge-rnn/s.sqlite",
-            "--create-topics",
-        ),
-        *("--state-dir", "/var/lib/edge-rnn", "--http", "127.0.0.1:9464", "--log-format", "json"),
-    ]
-    seconds = []
-    for _ in range(2):
-        began = time.monotonic()
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        try:
-            assert process.stderr is not None
-            log = []
-            for line in process.stderr:
-                log.append(line)
-                if "partition ready" in line:
-                    break
-            seconds.append(time.monotonic() - began)
-            assert process.poll() is None, log
-        finally:
-            call("podman", "stop", "--time", "20", name)
-            process.wait(30)
-    print(f"\nfrom podman run to serving: {', '.join(f'{one:.2f} s' for one in seconds)}")
-    assert min(seconds) < 10
+@pytest.mark.timeout(580)
+def test_signed_release_is_brought_to_a_device_whose_systemd_starts_it_again_after_a_power_cut(town):
+    """An embedded broker; with Kafka, canaries and eight devices in make fleet."""
+    (machine,) = town.machines
+    town.deploy("up", town.release("first"))
+    rows = town.rows()
+    assert rows["b0"]["state"] == "ok"
+    assert "b0: 0 5" in town.deploy("exec", "--", "python3", "-c", SAY.format(store=STORE))
+    machine.cut_power()
+    machine.power_on()
+    wait_for(lambda: town.rows()["b0"]["state"] == "ok", "the daemon serves again", every_s=0.5)
+    assert town.rows()["b0"]["release"] == rows["b0"]["release"]
+    assert "b0: 5 10" in town.deploy("exec", "--", "python3", "-c", SAY.format(store=STORE))
+    units = machine.inside("systemctl", "is-active", "edge-rnn-activity-a.service")
+    assert units.strip() == "active"

@@ -75,6 +75,11 @@ def test_hostile_words_and_contents_arrive_as_they_are(fleet, executor):
     assert executor.run(fleet.device[0], Command("look", ("ls", "/PWNED"))).status != 0
 
 
+def test_command_that_ends_with_the_status_of_a_broken_connection_is_not_taken_for_one(fleet, executor):
+    ends = lambda status: executor.run(fleet.device[0], Command("end", ("sh", "-c", f"exit {status}"))).status  # noqa: E731
+    assert [ends(status) for status in (0, 1, 2, 125, 255)] == [0, 1, 2, 125, 254]
+
+
 def test_device_that_shows_another_host_key_is_not_talked_to(fleet, machines):
     wrong = msgspec.structs.replace(
         fleet.device[0], ssh=msgspec.structs.replace(fleet.device[0].ssh, host_key=machines[1].host_key)

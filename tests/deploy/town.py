@@ -25,12 +25,21 @@ from tests.deploy.spoilt import MAKE, SPIKE
 TICKS, STREAMS = 5, 4
 """Records of one write: so many of each stream."""
 
+KAFKA = """
+[app.run.kafka]
+"session.timeout.ms" = 6000
+[app.secrets]
+"kafka.sasl.password" = { file = "password" }
+"""
+"""A secret, which a broker that asks for no login passes over."""
+
 
 class Feed:
     """Writes to each device's topic again and again until it is stopped, knows what it wrote, and sees what is answered."""
 
-    def __init__(self, broker: str, names: list[str]) -> None:
+    def __init__(self, broker: str, names: list[str], every_s: float = 0.02) -> None:
         self._broker = open_broker(broker)
+        self._every_s = every_s
         self._topics = [f"in-{name}" for name in names]
         self.sent: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self._topics}
         self._seen = {f"out-{name}": time.monotonic() for name in names}
@@ -45,7 +54,7 @@ class Feed:
         draw, clock = np.random.default_rng(0), int(time.time() * 1000)
         keys = [f"s{stream}" for _ in range(TICKS) for stream in range(STREAMS)]
         for number in range(10**9):
-            if self._stop.wait(0.02):
+            if self._stop.wait(self._every_s):
                 return
             times = clock + TICKS * number + np.repeat(np.arange(TICKS), STREAMS)
             for topic in self._topics:
@@ -118,10 +127,7 @@ memory = "256m"
 broker = "{broker}"
 create-topics = true
 on-new-model = "reset"
-[app.run.kafka]
-"session.timeout.ms" = 6000
-[app.secrets]
-"kafka.sasl.password" = {{ file = "password" }}
+{"" if broker.startswith("sqlite:") else KAFKA}
 [rollout]
 strategy = "{strategy}"
 canary = "1"
