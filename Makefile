@@ -119,14 +119,16 @@ $(QUIX): tests/benchmarks/peers/quix.lock | $(STAMP)
 recipes: $(STAMP) ## Train every recipe with five seeds and write docs/recipes.md (about a quarter of an hour)
 	@$(BIN)/python -m tests.recipes.measure
 
+CONSTRAINTS := deploy/images/locks/constraints.in
+
 lock: ## Resolve the dependencies anew (writes requirements.lock, no registry addresses)
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --extra dev -o $(LOCK) pyproject.toml
+	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --constraint $(CONSTRAINTS) --extra dev -o $(LOCK) pyproject.toml
 	@$(UV) pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 -o tests/benchmarks/peers/quix.lock tests/benchmarks/peers/quix.in
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
-		--extra cpu --extra fast -o deploy/images/locks/cpu.lock pyproject.toml
+		--constraint $(CONSTRAINTS) --extra cpu --extra fast -o deploy/images/locks/cpu.lock pyproject.toml
 	@echo 'onnxruntime-gpu[cuda,cudnn]>=1.20' | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-		--no-annotate --no-header --generate-hashes --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
+		--no-annotate --no-header --generate-hashes --constraint $(CONSTRAINTS) --extra fast -o deploy/images/locks/cuda.lock pyproject.toml -
 
 clean: ## Remove what was built, not the environment
 	@rm -rf build dist *.egg-info demo-out demo-out-kafka bench-out bench-out-quick chaos-out gpu-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
