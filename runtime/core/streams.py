@@ -342,7 +342,8 @@ class StreamTable:
         if partition not in self._dirty:
 
             def holds(slots: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-                return (self.unsaved[slots] == offsets) & (self._keys.partitions[slots] == partition)  # type: ignore[no-any-return]
+                held: np.ndarray = (self.unsaved[slots] == offsets) & (self._keys.partitions[slots] == partition)
+                return held
 
             self._dirty[partition] = DirtyQueue(holds)
         return self._dirty[partition]

@@ -1,4 +1,4 @@
-"""Fixtures of what needs containers: skipped with the reason where `make containers` was not run, never in CI."""
+"""Fixtures of what needs containers or namespaces: skipped with the reason where there are none, never in CI."""
 
 from __future__ import annotations
 
@@ -16,14 +16,24 @@ from deploy.release.release import Release
 from edge_rnn.contract.bundle import Bundle
 from tests.deploy.containers import Registry, missing
 from tests.deploy.imaging import build
+from tests.deploy.simulated import unavailable
 from tests.models_for_tests import make_bundle
 
 
 @pytest.fixture(scope="session")
 def containers() -> None:
     """Podman and the images of `make containers` are there."""
-    reason = missing()
-    if reason is not None:
+    _needed(missing())
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Devices can be simulated: processes in namespaces of their own."""
+    _needed(unavailable())
+
+
+def _needed(reason: str | None) -> None:
+    if reason:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

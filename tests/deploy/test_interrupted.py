@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from deploy.rollout.steps import Steps
 from edge_rnn.contract.errors import DeviceFailed, DeviceLocked
 from tests.daemon.processes import wait_for
 from tests.deploy.fleets import inventory, release_of, shipment_of, site_of
-from tests.deploy.simulated import PatientClock, SimulatedDevice, SimulatedFleet, listening, unavailable
+from tests.deploy.simulated import PatientClock, SimulatedDevice, SimulatedFleet, listening
 
 SETTINGS = """
 [gates]
@@ -49,12 +48,7 @@ SHADOWING = f"until podman exec {UNIT}-b python3 -m x GET 9465 /shadow >/dev/nul
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFleet]:
-    reason = unavailable()
-    if reason:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+def fleet(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFleet]:
     fleet = SimulatedFleet(tmp_path_factory.mktemp("interrupted"), ["d0"])
     yield fleet
     fleet.close()

@@ -16,7 +16,7 @@ from deploy.rollout.rollout import roll_out
 from deploy.rollout.site import Shipment, Site
 from deploy.rollout.status import Row, status
 from tests.deploy.fleets import inventory, release_of, shipment_of, site_of
-from tests.deploy.simulated import PatientClock, SimulatedFleet, listening, unavailable
+from tests.deploy.simulated import PatientClock, SimulatedFleet, listening
 
 QUICK = """
 [gates]
@@ -39,12 +39,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFleet]:
-    reason = unavailable()
-    if reason:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+def simulated(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFleet]:
     fleet = SimulatedFleet(tmp_path_factory.mktemp("fleet"), [f"d{number:02}" for number in range(DEVICES)])
     yield fleet
     fleet.close()
