@@ -17,6 +17,7 @@ NATIVE := $(wildcard runtime/native/*.c runtime/native/*.toml runtime/native/*/*
 export ORT_DISABLE_TELEMETRY := 1
 export PYTHONDONTWRITEBYTECODE :=
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export EDGE_RNN_KAFKA_CACHE := $(abspath $(KAFKA_CACHE))
 
 .PHONY: help venv native demo demo-kafka test test-fast lint types contracts check wheel bench bench-quick bench-docs voice chaos soak fuzz engines gpu imports kafka recipes containers fleet lock clean
 
@@ -46,7 +47,7 @@ demo-kafka: $(STAMP) kafka ## The same on Apache Kafka, which it starts itself (
 
 kafka: $(STAMP) ## Fetch Apache Kafka by Maven, for tests and benchmarks
 	@echo "== Apache Kafka in $(KAFKA_CACHE)"
-	@EDGE_RNN_KAFKA_CACHE=$(KAFKA_CACHE) $(BIN)/python -m tests.kafka.broker --fetch
+	@$(BIN)/python -m tests.kafka.broker --fetch
 
 test: $(STAMP) ## All tests; those on Kafka skip without Java and Maven (in CI they fail)
 	@echo "== tests"
