@@ -1,10 +1,11 @@
 """Asks the daemon's HTTP port from within its container: ``python3 -m deploy.device.http GET 9464 /readyz``.
 
 Prints the status on a line, then the body. Exit status 0 where the daemon answers 200 to 299; it
-is what the container's health check runs, so it imports little. With ``--once-closed PORT`` it prints
-``waiting``, and asks as soon as nothing listens there any more: a daemon closes its port when all is
-committed and its clients are closed. Where nothing listens to begin with, it prints ``closed`` and does
-not ask: a daemon that starts has not opened its port yet.
+is what the container's health check runs, so it imports little. With ``--once-closed PORT`` it asks for
+PATH/prepare, which a daemon may refuse or not know, prints ``waiting``, and asks for PATH as soon as
+nothing listens on that port any more: a daemon closes its port when all is committed and its clients are
+closed. Where nothing listens to begin with, it prints ``closed`` and does not ask: a daemon that starts
+has not opened its port yet.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ CLOSED_S = 45.0
 """How long a port may stay open: as long as a daemon may take to stop."""
 
 LOOK_S = 0.005
+ANSWER_S = 0.05
+"""A connection that is neither taken nor refused by then is of a daemon that is busy. A longer wait would be one for
+the next try of the kernel, a second later, by which the port may long be closed."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,33 +36,41 @@ def main(arguments: list[str]) -> int:
         if not is_open(int(closing)):
             sys.stdout.write("closed\n")
             return 0
+        if ask("POST", int(words[1]), f"{words[2]}/prepare") is None:
+            return 1
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
         if not closed(int(closing), CLOSED_S):
             sys.stderr.write(f"port {closing} is still open after {CLOSED_S:g} s\n")
             return 1
-    method, port, path = words
-    timeout_s = 60.0 if method == "POST" else 10.0
-    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=timeout_s)
+    answer = ask(words[0], int(words[1]), words[2])
+    if answer is None:
+        return 1
+    status, body = answer
+    sys.stdout.write(f"{status}\n")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body)
+    return 0 if 200 <= status < 300 else 1
+
+
+def ask(method: str, port: int, path: str) -> tuple[int, bytes] | None:
+    """The status and the body that are answered; ``None`` where nothing is, which is told."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0 if method == "POST" else 10.0)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
-        body = answer.read()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         sys.stderr.write(f"no answer on port {port}: {error}\n")
-        return 1
+        return None
     finally:
         connection.close()
-    sys.stdout.write(f"{answer.status}\n")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(body)
-    return 0 if 200 <= answer.status < 300 else 1
 
 
 def is_open(port: int) -> bool:
     """Whether something listens on a port of the loopback interface."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S).close()
     except ConnectionRefusedError:
         return False
     except OSError:  # a listener that is too busy to answer

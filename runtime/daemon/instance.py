@@ -52,6 +52,12 @@ class InstanceName:
                 f"the instance name cannot be kept in {folder}: {error.strerror}; give --state-dir or --instance"
             ) from error
 
+    @staticmethod
+    def known(state_dir: Path, group: str) -> list[str]:
+        """The names that are kept there, in use or not."""
+        files = sorted((state_dir / group.replace("/", "_")).glob("instance-*"))
+        return [name for name in (file.read_text().strip() for file in files) if name]
+
     def __enter__(self) -> InstanceName:
         return self
 

@@ -22,7 +22,7 @@ from runtime.daemon.daemon import LoopSettings
 from runtime.daemon.generate import check_settings
 from runtime.daemon.heap import share_heap, trim_heap
 from runtime.daemon.instance import InstanceName
-from runtime.daemon.promotion import Promotion, claim_instance
+from runtime.daemon.promotion import Promotion, Successor, claim_instance
 from runtime.daemon.settings import RunSettings, default_state_dir
 from runtime.daemon.shadow import Report, ShadowReport, open_shadow
 from runtime.daemon.watchdog import Watchdog
@@ -61,10 +61,13 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
         transport: Transport
         report: ShadowReport | None = None
         promotion: Promotion | None = None
+        successor: Successor | None = None
         if settings.shadow is not None:
             instance = "shadow"
             transport = shadow = open_shadow(settings, member_settings(settings, group, instance), bundle.manifest)
             report = ShadowReport(shadow, group, bundle.manifest.name, metrics)
+            successor = Successor(settings.promoted, group)
+            stack.callback(successor.close)
             promotion = Promotion(
                 lambda: claim_instance(settings, group, stack), lambda: daemon.unready, over=over, stop=stop
             )
@@ -81,7 +84,9 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
                 healthy=lambda: None if time.monotonic() - daemon.beat < STUCK_S else "the loop is stuck",
                 ready=lambda: daemon.unready,
                 report=report,
-                promote=None if promotion is None else promotion.ask,
+                posts={}
+                if promotion is None or successor is None
+                else {"/promote": promotion.ask, "/promote/prepare": successor.prepare},
             )
             stack.callback(server.close)
             log.info("observing", extra={"port": server.port})
@@ -103,9 +108,9 @@ def serve(bundle_path: Path, settings: RunSettings) -> Report | None:
             stack.enter_context(promotion.watched())
         sys.setswitchinterval(SWITCH_S)
         daemon.run(over)
-        if promotion is not None and promotion.instance is not None and not stop.is_set():
+        if successor is not None and promotion is not None and promotion.instance is not None and not stop.is_set():
             member = settings.promoted
-            transport = open_transport(member_settings(member, group, promotion.instance))
+            transport = successor.transport(promotion.instance)
             daemon = model.daemon(transport, member, _loop(member), daemon.standing)
             promotion.joining()
             daemon.run(stop)

@@ -2,6 +2,7 @@
 
 ::
 
+    prepared    the member's clients are made, while the daemon before it serves on; may be left out
     asked       refused, and nothing has changed, unless the shadow is ready and the member's name is free
     the shadow  ends without writing anything; its states stay
     the member  joins as the daemon that has stopped, replays up to what that one committed, and is live
@@ -10,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -18,9 +20,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge_rnn.contract.errors import EdgeRnnError, Fenced, TransportError
+from runtime.daemon.assembly import member_settings
 from runtime.daemon.instance import InstanceName
 from runtime.daemon.settings import RunSettings, default_state_dir
-from runtime.transports.connect import group_holder
+from runtime.transports.connect import group_holder, open_transport
+from runtime.transports.protocol import Transport
 
 log = logging.getLogger("edge_rnn.daemon")
 
@@ -28,6 +32,9 @@ WITHIN_S = 45.0
 """A member that is not live within this time has failed; whoever asked waits for a minute."""
 
 LOOK_S = 0.002
+
+PREPARED_S = 120.0
+"""What was prepared longer ago is made anew: brokers close connections, and topics may be others by then."""
 
 Answer = tuple[int, Mapping[str, object]]
 """An HTTP status, and what is said as JSON."""
@@ -43,8 +50,65 @@ def claim_instance(settings: RunSettings, group: str, stack: ExitStack) -> str:
         raise Fenced(f"group {group!r} of {settings.broker} is run by another process (pid {holder}); stop it first")
     if settings.instance is not None:
         return settings.instance
-    folder = Path(settings.state_dir) if settings.state_dir else default_state_dir()
-    return stack.enter_context(InstanceName(folder, group, new=False)).name
+    return stack.enter_context(InstanceName(_folder(settings), group, new=False)).name
+
+
+def _folder(settings: RunSettings) -> Path:
+    return Path(settings.state_dir) if settings.state_dir else default_state_dir()
+
+
+class Successor:
+    """The transport of the member that a shadow becomes; its clients are made beforehand, where that is asked for."""
+
+    def __init__(self, settings: RunSettings, group: str) -> None:
+        """``settings`` are the member's."""
+        self._settings, self._group = settings, group
+        self._lock = threading.Lock()
+        self._prepared: tuple[str, float, Transport] | None = None
+
+    def prepare(self) -> Answer:
+        """200 once the clients are made, 409 where they cannot be yet: `transport` makes them then."""
+        began = time.monotonic()
+        names = [self._settings.instance] if self._settings.instance else self._kept_names()
+        if len(names) != 1:
+            return 409, {"error": f"the name of the daemon to take over from is not known: {names}"}
+        with self._lock:
+            self._drop()
+            try:
+                transport = open_transport(member_settings(self._settings, self._group, names[0]))
+                transport.prepare()
+            except EdgeRnnError as error:
+                return 409, {"error": str(error)}
+            self._prepared = names[0], began, transport
+        seconds = round(time.monotonic() - began, 3)
+        log.info("prepared to take over", extra={"instance": names[0], "seconds": seconds})
+        return 200, {"instance": names[0], "seconds": seconds}
+
+    def _kept_names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return InstanceName.known(_folder(self._settings), self._group)
+        return []
+
+    def transport(self, instance: str) -> Transport:
+        """Of the member of this name: the one that was prepared, or another."""
+        with self._lock:
+            if self._prepared is not None and self._prepared[0] == instance:
+                _, began, transport = self._prepared
+                if time.monotonic() - began <= PREPARED_S:
+                    self._prepared = None
+                    return transport
+            self._drop()
+        return open_transport(member_settings(self._settings, self._group, instance))
+
+    def close(self) -> None:
+        """Free what was prepared and not taken."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            prepared[2].close()
 
 
 class Promotion:

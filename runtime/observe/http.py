@@ -1,6 +1,6 @@
 """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, for Prometheus and for an orchestrator's probes.
 
-Anyone who reaches the port may read. ``POST /promote`` changes what runs, so it is this machine's alone: from a
+Anyone who reaches the port may read. A ``POST`` changes what runs, so it is this machine's alone: from a
 loopback address, to one by name or number, and neither sent by a web page nor passed on by a proxy.
 """
 
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 
 from edge_rnn.contract.errors import UsageError
 from runtime.observe.metrics import Metrics
@@ -38,12 +39,12 @@ class ObserveServer:
         healthy: Check,
         ready: Check,
         report: Callable[[], Mapping[str, object]] | None = None,
-        promote: Callable[[], tuple[int, Mapping[str, object]]] | None = None,
+        posts: Mapping[str, Callable[[], tuple[int, Mapping[str, object]]]] = MappingProxyType({}),
     ) -> None:
         """``address`` is ``HOST:PORT`` or ``:PORT`` (all interfaces); port 0 takes a free one. Raises `UsageError`.
 
-        ``report`` is what ``/shadow`` gives, as JSON, where there is a shadow; ``promote`` does what ``POST
-        /promote`` asks for, one at a time, and says the status and what to answer.
+        ``report`` is what ``/shadow`` gives, as JSON, where there is a shadow; ``posts``, by path, does what a ``POST``
+        asks for, one at a time, and says the status and what to answer.
         """
         host, _, port = address.rpartition(":")
         routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
@@ -63,12 +64,13 @@ class ObserveServer:
 
             def do_POST(self) -> None:
                 with posting:
-                    if promote is None or self.path != "/promote":
-                        self._answer(404, "text/plain", b"known is /promote, of a shadow\n")
+                    if self.path not in posts:
+                        told = f"known are {', '.join(posts)}" if posts else "there is nothing to ask for"
+                        self._answer(404, "text/plain", told.encode() + b"\n")
                     elif problem := _foreign(self.client_address[0], self.headers):
                         self._answer(403, "text/plain", problem.encode() + b"\n")
                     else:
-                        status, said = promote()
+                        status, said = posts[self.path]()
                         self._answer(status, "application/json", json.dumps(said).encode() + b"\n")
 
             def _answer(self, status: int, kind: str, body: bytes) -> None:

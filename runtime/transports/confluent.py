@@ -21,7 +21,15 @@ from runtime.transports.confluent_metadata import told
 from runtime.transports.confluent_produce import RecordSink
 from runtime.transports.confluent_reader import ConfluentReader
 from runtime.transports.confluent_source import Event, Source, last_offsets, make_source
-from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, KafkaMember, log, unreachable_text
+from runtime.transports.kafka_member import (
+    ASK_AGAIN_MS,
+    COMMIT_DEADLINE_S,
+    METADATA_MS,
+    MOST_ASK_AGAIN_MS,
+    KafkaMember,
+    log,
+    unreachable_text,
+)
 from runtime.transports.kafka_reader import PartitionReader, Restores
 from runtime.transports.kafka_topics import prepare_topics
 from runtime.transports.librdkafka import load
@@ -61,13 +69,16 @@ class ConfluentTransport(KafkaMember):
         self._calls = LimitedCalls("edge-rnn-transaction")
         self._stuck = False
 
-    def connect(self) -> None:
+    def make_clients(self) -> None:
         settings = self.settings
-        deadline = time.monotonic() + settings.startup_timeout_s
         self._admin = ConfluentAdmin(settings.broker, self._properties, settings.startup_timeout_s)
         self.counts = prepare_topics(self._admin, settings)
-        self._make_producer(max(1.0, deadline - time.monotonic()))
-        self._join()
+        self._make_producer()
+        self._take_member()
+
+    def join(self, timeout_s: float) -> None:
+        self._begin_producing(timeout_s)
+        self._subscribe()
 
     def _take_consumer(self, **membership: object) -> None:
         settings = self.settings
@@ -85,14 +96,20 @@ class ConfluentTransport(KafkaMember):
             queued_max_messages_kbytes=max(LEAST_QUEUE_KB, QUEUE_KB // queues),
             queued_min_messages=max(LEAST_QUEUE, QUEUE // queues),  # the kilobytes do not count what each costs beside
             fetch_queue_backoff_ms=10,  # its 1 s leaves a replay (or a fast model) waiting for records that are there
+            retry_backoff_ms=ASK_AGAIN_MS,
+            retry_backoff_max_ms=MOST_ASK_AGAIN_MS,
             topic_metadata_refresh_interval_ms=METADATA_MS,
             **membership,
         )
         self._source = make_source(self._consumer, settings.input)
+        self._joined.set()  # a consumer that does not subscribe joins nothing
 
-    def _join(self) -> None:
+    def _take_member(self) -> None:
+        instance = self.settings.instance
+        self._take_consumer(group_instance_id=instance, partition_assignment_strategy="cooperative-sticky")
+
+    def _subscribe(self) -> None:
         settings = self.settings
-        self._take_consumer(group_instance_id=settings.instance, partition_assignment_strategy="cooperative-sticky")
         self._joined = joined = threading.Event()
 
         def on_assign(client: Any, places: list[TopicPartition]) -> None:
@@ -127,7 +144,7 @@ class ConfluentTransport(KafkaMember):
 
         close_within(clients, settle=settle)
 
-    def _make_producer(self, timeout_s: float) -> None:
+    def _make_producer(self) -> None:
         settings = self.settings
         self._producer = producer(
             settings.broker,
@@ -142,11 +159,15 @@ class ConfluentTransport(KafkaMember):
             delivery_report_only_error=True,
         )
         self._sink = RecordSink(self._producer, reports=False)
+
+    def _begin_producing(self, timeout_s: float) -> None:
+        """Take the transactions from an older self."""
         self._retry("init_transactions", timeout_s)
 
     def renew_producer(self) -> None:
         self._drop_producer()
-        self._make_producer(COMMIT_DEADLINE_S)
+        self._make_producer()
+        self._begin_producing(COMMIT_DEADLINE_S)
 
     def _drop_producer(self) -> None:
         self._sink.close()
@@ -158,7 +179,8 @@ class ConfluentTransport(KafkaMember):
 
     def renew_consumer(self) -> None:
         self._drop_consumer()
-        self._join()
+        self._take_member()
+        self._subscribe()
 
     def member_id(self) -> str | None:
         return None if self._consumer is None else self._consumer.memberid() or None

@@ -24,7 +24,7 @@ class ConfluentAtLeastOnce(ConfluentTransport):
 
     _failed: KafkaError | None = None
 
-    def _make_producer(self, timeout_s: float) -> None:
+    def _make_producer(self) -> None:
         self._failed = None
         self._producer = producer(
             self.settings.broker,
@@ -38,6 +38,9 @@ class ConfluentAtLeastOnce(ConfluentTransport):
             on_delivery=self._delivered,
         )
         self._sink = RecordSink(self._producer, reports=True)
+
+    def _begin_producing(self, timeout_s: float) -> None:
+        """There are no transactions to take."""
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and error.code() not in PURGED:

@@ -20,7 +20,6 @@ class ConfluentObserver(KafkaObserving, ConfluentTransport):
         self._admin = ConfluentAdmin(settings.broker, self._properties, settings.startup_timeout_s)
         self.counts = observed_topics(self._admin, settings)
         self._take_consumer()
-        self._joined.set()  # a consumer that does not subscribe joins nothing
         self._on_assign(self._consumer, [self._place(partition) for partition in range(self.counts.input)])
 
     def output_end(self, partition: int) -> int:

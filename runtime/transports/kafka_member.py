@@ -30,6 +30,11 @@ RIVAL_LOOK_S = 0.2
 SESSION_MS = 45_000
 """``session.timeout.ms`` of both clients by default."""
 
+ASK_AGAIN_MS = 20
+MOST_ASK_AGAIN_MS = 200
+"""Pauses of a consumer whose question is not answered yet. While a commit is pending nobody is told a group's positions,
+and the clients' 100 ms, doubled each time, would be far longer than most commits: a shadow asks all the time."""
+
 METADATA_MS = 30_000
 """How often the client looks whether partitions were added to the input."""
 
@@ -63,6 +68,7 @@ class KafkaMember(ABC):
         self.owned: set[int] = set()
         self.next: dict[int, int] = {}
         self._listener: Listener | None = None
+        self._prepared = False
         self._announce: list[int] = []
         self._raised: BaseException | None = None
         self._begun = False
@@ -75,10 +81,21 @@ class KafkaMember(ABC):
         self._group = GroupView(settings)
         self._ids: set[str] = set()
 
+    def prepare(self) -> None:
+        try:
+            self.make_clients()
+        except BaseException:
+            self.close()
+            raise
+        self._prepared = True
+
     def open(self, listener: Listener) -> None:
         self._listener = listener
+        deadline = time.monotonic() + self.settings.startup_timeout_s
+        if not self._prepared:
+            self.prepare()
         try:
-            self.connect()
+            self.join(max(1.0, deadline - time.monotonic()))
         except BaseException:
             self.close()
             raise
@@ -327,8 +344,12 @@ class KafkaMember(ABC):
     # -- a client's part ----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def connect(self) -> None:
-        """Reach the broker, prepare the topics, fence an older self, and ask to join the group."""
+    def make_clients(self) -> None:
+        """Reach the broker, prepare the topics, and make a producer and a consumer that are of no group yet."""
+
+    @abstractmethod
+    def join(self, timeout_s: float) -> None:
+        """Fence an older self, and ask to join the group."""
 
     @abstractmethod
     def close(self, *, leave: bool = False) -> None:

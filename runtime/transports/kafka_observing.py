@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from typing import Any
 
@@ -43,6 +44,10 @@ class KafkaObserving(KafkaMember):
         return self.as_batch(messages)
 
     def close(self, *, leave: bool = False) -> None:
+        """As `Observer.close`, on a thread of its own: who takes over from a shadow does not wait for its clients' end."""
+        threading.Thread(target=self._end, name="edge-rnn-close").start()
+
+    def _end(self) -> None:
         if self._followed is not None:
             self._followed.close()
             self._followed = None

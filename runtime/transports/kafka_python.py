@@ -8,7 +8,14 @@ from typing import Any
 
 from edge_rnn.contract.errors import BrokerUnreachable, CommitAborted, TopicError, TransportError, UsageError
 from runtime.core.batch import Outgoing, RecordBatch
-from runtime.transports.kafka_member import COMMIT_DEADLINE_S, METADATA_MS, KafkaMember, log, unreachable_text
+from runtime.transports.kafka_member import (
+    ASK_AGAIN_MS,
+    COMMIT_DEADLINE_S,
+    METADATA_MS,
+    KafkaMember,
+    log,
+    unreachable_text,
+)
 from runtime.transports.kafka_python_clients import (
     CooperativeStickyAssignor,
     KafkaConsumer,
@@ -59,12 +66,16 @@ class KafkaPythonTransport(KafkaMember):
         self._bridge = Bridge()
         self._restores = Restores(self._make_reader)
 
-    def connect(self) -> None:
+    def make_clients(self) -> None:
         settings = self.settings
         deadline = time.monotonic() + settings.startup_timeout_s
         self._admin = KafkaPythonAdmin(settings.broker, settings.properties, settings.startup_timeout_s)
         self.counts = prepare_topics(self._admin, settings)
         self._make_producer(max(1.0, deadline - time.monotonic()))
+        self._take_member()
+
+    def join(self, timeout_s: float) -> None:
+        self._begin_producing()
         self._subscribe()
 
     def _make_consumer(self, **membership: object) -> Any:
@@ -80,17 +91,19 @@ class KafkaPythonTransport(KafkaMember):
             auto_offset_reset="none",
             fetch_max_bytes=16 << 20,
             metadata_max_age_ms=METADATA_MS,
+            retry_backoff_ms=ASK_AGAIN_MS,
             allow_auto_create_topics=False,
             **membership,
         )
 
-    def _subscribe(self) -> None:
-        settings = self.settings
+    def _take_member(self) -> None:
         self._consumer = self._make_consumer(
-            group_instance_id=settings.instance, partition_assignment_strategy=(CooperativeStickyAssignor,)
+            group_instance_id=self.settings.instance, partition_assignment_strategy=(CooperativeStickyAssignor,)
         )
+
+    def _subscribe(self) -> None:
         self._consumer.subscribe(
-            [settings.input],
+            [self.settings.input],
             listener=rebalance_listener(
                 self._bridge,
                 self._consumer._net,
@@ -101,22 +114,25 @@ class KafkaPythonTransport(KafkaMember):
 
     def _make_producer(self, timeout_s: float) -> None:
         settings = self.settings
-        deadline = time.monotonic() + timeout_s
         self._producer = make(
             KafkaProducer,
             settings.broker,
             self._properties,
-            deadline - time.monotonic(),
+            timeout_s,
             transactional_id=self.transactional_id,
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             delivery_timeout_ms=int(settings.transaction_timeout_s * 1000),
             request_timeout_ms=int(settings.transaction_timeout_s * 1000) - 500,
             linger_ms=5,
             batch_size=128 << 10,
-            max_block_ms=max(1000, int((deadline - time.monotonic()) * 1000)),
+            max_block_ms=max(1000, int(timeout_s * 1000)),
             allow_auto_create_topics=False,
         )
         self._window = Window(self._producer, self._acknowledged)
+
+    def _begin_producing(self) -> None:
+        """Take the transactions from an older self; for as long as the producer was told that it may block."""
+        settings = self.settings
         try:
             self._producer.init_transactions()
         except errors.KafkaTimeoutError as error:
@@ -128,11 +144,13 @@ class KafkaPythonTransport(KafkaMember):
     def renew_producer(self) -> None:
         end_producer(self._producer)
         self._make_producer(COMMIT_DEADLINE_S)
+        self._begin_producing()
 
     def renew_consumer(self) -> None:
         self._bridge.close()
         self._consumer.close(autocommit=False, timeout_ms=CLOSE_S * 1000)
         self._bridge = Bridge()
+        self._take_member()
         self._subscribe()
 
     def member_id(self) -> str | None:

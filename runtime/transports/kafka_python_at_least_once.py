@@ -31,6 +31,9 @@ class KafkaPythonAtLeastOnce(KafkaPythonTransport):
         )
         self._window = Window(self._producer, self._acknowledged)
 
+    def _begin_producing(self) -> None:
+        """There are no transactions to take."""
+
     def begin_transaction(self) -> None:
         """There is none to begin."""
 

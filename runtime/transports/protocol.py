@@ -103,6 +103,12 @@ class Listener(Protocol):
 class Transport(Protocol):
     """One member of one group: reads one input topic, writes outputs, dead letters and snapshots."""
 
+    def prepare(self) -> None:
+        """Do what of `open` the group does not notice: reach the broker, check or create the topics, make the clients.
+
+        `open` goes on from there, so that it takes less time. Raises as it does, but for `Fenced`.
+        """
+
     def open(self, listener: Listener) -> None:
         """Connect, check or create the topics, fence an older self, and join the group.
 

@@ -56,6 +56,9 @@ class ShadowTransport:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Nobody waits for a shadow."""
+
     def open(self, listener: Listener) -> None:
         self._observer.open(listener)
 

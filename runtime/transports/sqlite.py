@@ -63,6 +63,9 @@ class SqliteTransport:
         self._lock: GroupLock | None = None
         self._connections: list[Store] = []
 
+    def prepare(self) -> None:
+        """Nothing that takes time."""
+
     def open(self, listener: Listener) -> None:
         settings = self._settings
         self._listener = listener

@@ -72,6 +72,9 @@ def test_promoted_shadow_goes_on_where_the_old_daemon_stopped_and_survives_a_kil
         with ended(shadow.process):
             feed.more(30)
             wait_for(lambda: len(place.read()) == 50 * STREAMS, "outputs beside the shadow")
+            if same:
+                status, text = ask(shadow, "/promote/prepare")
+                assert status == 200, text
             assert live.stop() == 0, live.text()
             feed.more(10)  # while nobody serves: the shadow must not get ahead of what was committed
             status, text = ask(shadow)
@@ -79,6 +82,7 @@ def test_promoted_shadow_goes_on_where_the_old_daemon_stopped_and_survives_a_kil
             assert json.loads(text)["instance"] == "live"
             assert 0 < json.loads(text)["seconds"] < 30
             assert "do not lead" not in shadow.process.text(), "the states that the shadow held were not used"
+            assert shadow.process.text().count("prepared to take over") == same
             feed.more(10)
             wait_for(lambda: len(place.read()) >= 70 * STREAMS, lambda: f"outputs; {shadow.process.text()[-3000:]}")
             assert ask(shadow)[0] == 409
@@ -92,6 +96,29 @@ def test_promoted_shadow_goes_on_where_the_old_daemon_stopped_and_survives_a_kil
             wait_for(lambda: len(place.read()) >= 80 * STREAMS, lambda: f"outputs; {again.text()[-3000:]}")
             assert again.stop() == 0, again.text()
     outputs_are(place, said_by(feed, one, new, 50))
+
+
+def test_shadow_that_was_prepared_disturbs_nobody_until_it_is_promoted(place, models):
+    one, two = models
+    feed = feed_of(place)
+    feed.more(10)
+    live = daemon(place, one)
+    with ended(live):
+        wait_for(lambda: len(place.read()) == 10 * STREAMS, "the group's first outputs")
+        shadow = Shadow(place, two, *LIVE)
+        with ended(shadow.process):
+            for seconds in (20, 30):  # what is prepared again is made anew
+                status, text = ask(shadow, "/promote/prepare")
+                assert status == 200, text
+                assert json.loads(text)["instance"] == "live"
+                feed.more(10)
+                wait_for(lambda: len(place.read()) == seconds * STREAMS, lambda: live.text()[-2000:])  # noqa: B023
+            assert shadow.process.stop() == 0, shadow.process.text()[-3000:]
+        feed.more(10)
+        wait_for(lambda: len(place.read()) == 40 * STREAMS, lambda: live.text()[-2000:])
+        assert "lost" not in live.text()
+        assert live.stop() == 0, live.text()
+    outputs_are(place, feed.expected(one))
 
 
 def test_old_model_goes_on_from_its_snapshots_after_a_promotion_taken_back(place, models):
@@ -174,14 +201,18 @@ def test_promotion_takes_the_name_that_the_stopped_daemon_kept(embedded, models)
         elsewhere = Shadow(embedded, one, "--state-dir", str(embedded.folder / "elsewhere"))
         with ended(elsewhere.process):
             assert live.stop() == 0, live.text()
+            status, text = ask(elsewhere, "/promote/prepare")
+            assert status == 409, text
+            assert "is not known" in text
             status, text = ask(elsewhere)
             assert status == 409, text
             assert "has its name in" in text
             assert elsewhere.process.stop() == 0
         shadow = Shadow(embedded, one, *state)
         with ended(shadow.process):
-            status, text = ask(shadow)
-            assert status == 200, text
+            prepared, status, text = ask(shadow, "/promote/prepare"), *ask(shadow)
+            assert prepared[0] == status == 200, text
+            assert json.loads(prepared[1])["instance"] == json.loads(text)["instance"]
             kept = (embedded.folder / "state" / f"{embedded.tag}-group" / "instance-0").read_text().strip()
             assert json.loads(text)["instance"] == kept
             assert shadow.process.stop() == 0

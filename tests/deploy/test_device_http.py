@@ -49,11 +49,19 @@ def test_question_waits_until_the_port_of_the_daemon_that_stops_is_closed(server
         assert asking.stdout is not None
         assert asking.stdout.readline() == "waiting\n"
         old.accept()[0].close()  # it has looked, and the port was open
-        assert asked == []
+        assert asked == ["/promote/prepare"]  # which was refused, and is no reason not to go on
         assert asking.poll() is None
     said, error = asking.communicate(timeout=30)
     assert (asking.returncode, said, error) == (0, '200\n{"seconds": 0.1}', "")
-    assert asked == ["/promote"]
+    assert asked == ["/promote/prepare", "/promote"]
+
+
+def test_nothing_is_waited_for_where_the_one_that_is_asked_does_not_answer():
+    with socket.create_server(("127.0.0.1", 0)) as old:
+        asking = ask("POST", str(free_port()), "/promote", "--once-closed", str(old.getsockname()[1]))
+        said, error = asking.communicate(timeout=30)
+    assert (asking.returncode, said) == (1, "")  # so the old daemon is not told to stop
+    assert "no answer on port" in error
 
 
 def test_answer_that_is_no_success_and_no_answer_fail(server):
