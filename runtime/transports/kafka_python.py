@@ -126,6 +126,7 @@ class KafkaPythonTransport(KafkaMember):
             linger_ms=5,
             batch_size=128 << 10,
             max_block_ms=max(1000, int(timeout_s * 1000)),
+            retry_backoff_ms=ASK_AGAIN_MS,
             allow_auto_create_topics=False,
         )
         self._window = Window(self._producer, self._acknowledged)
