@@ -9,6 +9,9 @@ import numpy as np
 
 from edge_rnn.contract.signature import StateSpec
 
+FEW = 16
+"""So many rows are put back sooner one array at a time as they are."""
+
 Rows = Callable[[StateSpec, int, np.ndarray | None], np.ndarray]
 """Where rows are kept: gives ``[capacity, *row]`` of a state pair, beginning with the rows given (``None``: none)."""
 
@@ -39,6 +42,7 @@ class Arena:
         self._first = [np.asarray(value, spec.dtype) for spec, value in zip(specs, first, strict=True)]
         self._rows = rows
         self._arrays = [rows(spec, capacity, None) for spec in specs]
+        self._records = [_records(array) for array in self._arrays]
         self._capacity = capacity
         self.row_bytes = sum(spec.row_bytes for spec in specs)
 
@@ -53,6 +57,7 @@ class Arena:
             return
         for index, spec in enumerate(self._specs):
             self._arrays[index] = self._rows(spec, capacity, self._arrays[index])
+            self._records[index] = _records(self._arrays[index])
         self._capacity = capacity
 
     def reset(self, slots: np.ndarray) -> None:
@@ -66,12 +71,17 @@ class Arena:
 
     def gather(self, slots: np.ndarray) -> list[np.ndarray]:
         """Copies of the states of these slots: ``[batch, *row]`` per state pair."""
-        return [array[slots] for array in self._arrays]
+        return [array.take(slots, axis=0) for array in self._arrays]  # half of what indexing costs
 
     def scatter(self, slots: np.ndarray, states: Sequence[np.ndarray]) -> None:
         """Put states back: ``[batch, *row]`` per state pair; ``slots`` has no repeats."""
-        for array, value in zip(self._arrays, states, strict=True):
-            array[slots] = value
+        if slots.size <= FEW:
+            for array, value in zip(self._arrays, states, strict=True):
+                array[slots] = value
+            return
+        for records, array, value in zip(self._records, self._arrays, states, strict=True):
+            if records.itemsize:
+                records[slots] = _records(np.ascontiguousarray(value, array.dtype))
 
     def read(self, slots: np.ndarray) -> np.ndarray:
         """The states of these slots as bytes, the state pairs in order: uint8[n, row_bytes]."""
@@ -79,7 +89,7 @@ class Arena:
         at = 0
         for spec, array in zip(self._specs, self._arrays, strict=True):
             if spec.row_bytes:
-                rows[:, at : at + spec.row_bytes] = _table(array[slots], slots.size).view(np.uint8)
+                rows[:, at : at + spec.row_bytes] = _table(array.take(slots, axis=0), slots.size).view(np.uint8)
             at += spec.row_bytes
         return rows
 
@@ -91,6 +101,12 @@ class Arena:
                 piece = np.ascontiguousarray(rows[:, at : at + spec.row_bytes])
                 array[slots] = piece.view(spec.dtype).reshape(slots.size, *spec.row_shape)
             at += spec.row_bytes
+
+
+def _records(rows: np.ndarray) -> np.ndarray:
+    """``[n, *row]`` as n values of so many bytes, which are copied whole: void[n]."""
+    width = math.prod(rows.shape[1:]) * rows.itemsize
+    return rows.reshape(len(rows), -1).view(f"V{width}").reshape(-1) if width else np.empty(len(rows), "V0")
 
 
 def _table(rows: np.ndarray, n: int) -> np.ndarray:

@@ -40,6 +40,23 @@ def test_scatter_after_gather_is_the_identity():
     assert (arena.read(np.arange(8)) == before).all()
 
 
+@pytest.mark.parametrize("capacity", [64, 128], ids=["made", "grown"])
+@pytest.mark.parametrize("n", [1, 16, 17, 60])
+def test_scatter_of_values_in_any_layout_and_number_puts_each_where_its_slot_is(n, capacity):
+    arena = filled(64)
+    arena.grow(capacity)
+    rng = np.random.default_rng(n)
+    slots = rng.permutation(64)[:n]
+    h = np.moveaxis(rng.random((2, 3, n), np.float32), 2, 0)  # as a graph with another order of axes gives it
+    number = rng.integers(0, 9, 2 * n)[::2]
+    arena.scatter(slots, [h, number, np.zeros((n, 0), np.float32)])
+    found = arena.gather(np.arange(64))
+    expected, numbers = np.full((64, 2, 3), 0.5, np.float32), np.full(64, 7)
+    expected[slots], numbers[slots] = h, number
+    assert (found[0] == expected).all()
+    assert (found[1] == numbers).all()
+
+
 def test_write_after_read_is_the_identity_in_another_arena():
     arena, other = filled(), filled(4)
     rng = np.random.default_rng(1)
