@@ -67,7 +67,6 @@ class DeviceArena:
         self._host = Arena(specs, first, capacity, host)
         self._device, xp = device, device.xp
         self._lending = Lending(device)
-        self._specs = tuple(specs)
         self.arrays = [xp.empty((rows + 1, *spec.row_shape), spec.dtype) for spec in specs]
         self.halted = xp.zeros(rows + 1, bool)
         """Rows that take no step until it has been looked at why the last one failed; see `runtime.engines.recorded`."""

@@ -27,13 +27,8 @@ THREADS = 3
 """Of a block on the host: few, and no power of two, whatever the kernel is launched with."""
 
 BEFORE = """
-#include <atomic>
-#include <cstddef>
-#include <mutex>
-#include <thread>
-#include <utility>
-#include <vector>
 #include <pthread.h>
+#include <utility>
 
 #define __global__
 #define __device__
@@ -44,46 +39,55 @@ struct Place { unsigned int x, y, z; };
 static thread_local Place threadIdx, blockIdx;
 static Place blockDim;
 static pthread_barrier_t barrier;
-static std::atomic<int> any;
+static int any;
 
 [[maybe_unused]] static int __syncthreads_or(int mine) {
-    if (mine) any = 1;
+    if (mine) __atomic_store_n(&any, 1, __ATOMIC_SEQ_CST);
     pthread_barrier_wait(&barrier);
-    const int found = any;
+    const int found = __atomic_load_n(&any, __ATOMIC_SEQ_CST);
     pthread_barrier_wait(&barrier);
-    any = 0;
+    __atomic_store_n(&any, 0, __ATOMIC_SEQ_CST);
     pthread_barrier_wait(&barrier);
     return found;
 }
 """
 
 AFTER = """
+struct Work { const unsigned long long* args; unsigned int x, y, number; };
+
 template <typename... Types, std::size_t... Numbers>
 static void with(void (*kernel)(Types...), const unsigned long long* args, std::index_sequence<Numbers...>) {
     kernel((Types)args[Numbers]...);
 }
 
 template <typename... Types>
-static void thread(void (*kernel)(Types...), const unsigned long long* args, unsigned int x, unsigned int y, unsigned int number) {
-    threadIdx = {number, 0, 0};
-    for (unsigned int block = x * y; block-- > 0;) {
-        blockIdx = {block % x, block / x, 0};
-        with(kernel, args, std::index_sequence_for<Types...>());
+static void blocks(void (*kernel)(Types...), const Work& work) {
+    threadIdx = {work.number, 0, 0};
+    for (unsigned int block = work.x * work.y; block-- > 0;) {
+        blockIdx = {block % work.x, block / work.x, 0};
+        with(kernel, work.args, std::index_sequence_for<Types...>());
         pthread_barrier_wait(&barrier);
     }
 }
 
+static void* thread(void* work) {
+    blocks(KERNEL, *(const Work*)work);
+    return nullptr;
+}
+
 extern "C" void launch(unsigned int x, unsigned int y, unsigned int threads, const unsigned long long* args) {
-    static std::mutex one;
-    std::lock_guard<std::mutex> alone(one);
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one);
     blockDim = {threads, 1, 1};
     pthread_barrier_init(&barrier, nullptr, threads);
-    std::vector<std::thread> others;
-    for (unsigned int number = 1; number < threads; ++number)
-        others.emplace_back([=] { thread(KERNEL, args, x, y, number); });
-    thread(KERNEL, args, x, y, 0);
-    for (auto& other : others) other.join();
+    pthread_t ids[256];
+    Work works[256];
+    for (unsigned int number = 0; number < threads; ++number) works[number] = {args, x, y, number};
+    for (unsigned int number = 1; number < threads; ++number) pthread_create(&ids[number], nullptr, thread, &works[number]);
+    thread(&works[0]);
+    for (unsigned int number = 1; number < threads; ++number) pthread_join(ids[number], nullptr);
     pthread_barrier_destroy(&barrier);
+    pthread_mutex_unlock(&one);
 }
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ VALUES = (np.nan, np.inf, -np.inf)
 
 
 @given(case=CASE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_settle_keeps_what_plain_statements_keep(case: dict[str, Any]) -> None:
     needs_compiler()
     rng, guarded = np.random.default_rng(case["seed"]), Guarded()
@@ -138,7 +139,7 @@ def test_settle_keeps_what_plain_statements_keep(case: dict[str, Any]) -> None:
 
 
 @given(case=CASE, axis=st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_rows_are_taken_packed_and_unpacked_as_by_plain_statements(case: dict[str, Any], axis: int) -> None:
     needs_compiler()
     rng, guarded = np.random.default_rng(case["seed"]), Guarded()
@@ -158,6 +159,26 @@ def test_rows_are_taken_packed_and_unpacked_as_by_plain_statements(case: dict[st
             assert all(np.moveaxis(value, 0, at).flags.c_contiguous for value, at in zip(taken, axes, strict=True))
     for plain, kernels in zip(*found, strict=True):
         assert plain.tobytes() == kernels.tobytes()
+    assert guarded.untouched()
+
+
+def test_what_is_known_of_a_call_is_not_taken_for_another(moves: KernelMoves) -> None:
+    """Other strides, steps and addresses, one at a time, of the same types and shapes."""
+    rng, guarded, index = np.random.default_rng(0), Guarded(), np.array([4, 0, 2])
+    for steps, shift, turned in product((1, 3, 2), (0, 1, 2), (False, True)):
+        output, state = drawn(rng, (steps, 3, 4), "float32"), drawn(rng, (3, 2, 4), "float32")
+        output.reshape(-1)[int(rng.integers(output.size))] = np.nan
+        array, room, good = guarded(np.zeros((6, 2, 4), np.float32)), guarded(np.zeros_like(output)), np.zeros(3, bool)
+        gave, new = (
+            guarded(np.ascontiguousarray(value.swapaxes(0, 1)), shift).swapaxes(0, 1)
+            if turned
+            else guarded(value, shift)
+            for value in (output, state)
+        )
+        moves.settle(Made([gave], [room], [new], [array]), index, np.zeros(6, bool), 5, good)
+        assert room.tobytes() == output.tobytes()
+        assert good.tolist() == np.isfinite(output).all(axis=(0, 2)).tolist()
+        assert array[index[good]].tobytes() == state[good].tobytes()
     assert guarded.untouched()
 
 
