@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from runtime.core.moves import Moves, PlainMoves
+
 ALIGNMENT = 256
 """Bytes; where arrays that share a buffer begin: kernels and TensorRT ask for no more."""
 
@@ -63,7 +65,7 @@ class Pair:
 class Device:
     """``xp``: its array module. ``queue``: where it computes; ``copies``: a queue beside that one.
 
-    ``room`` makes a `Pair` of so many bytes. ``shared``: host and device have one memory, so that nothing is copied.
+    ``room`` makes a `Pair` of so many bytes. ``moves``: how rows of states get into a call and back. ``shared``: host and device have one memory, so that nothing is copied.
     ``entered``: the context in which arrays of ``xp`` are made and used.
     """
 
@@ -71,6 +73,7 @@ class Device:
     queue: Queue
     copies: Queue
     room: Callable[[int], Pair]
+    moves: Moves
     shared: bool = False
     entered: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -115,7 +118,7 @@ class AtOnce:
         """Nothing to wait for."""
 
 
-def at_once(xp: Any = np, *, shared: bool = False) -> Device:
+def at_once(xp: Any = np, *, shared: bool = False, moves: Moves | None = None) -> Device:
     """The host in the place of a device."""
 
     def room(size: int) -> Pair:
@@ -123,7 +126,7 @@ def at_once(xp: Any = np, *, shared: bool = False) -> Device:
         return Pair(buffer, buffer if shared else xp.empty(size, np.uint8))
 
     queue = AtOnce()
-    return Device(xp, queue, queue, room, shared)
+    return Device(xp, queue, queue, room, PlainMoves(xp) if moves is None else moves, shared)
 
 
 class Layout:

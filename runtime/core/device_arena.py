@@ -67,7 +67,6 @@ class DeviceArena:
         self._host = Arena(specs, first, capacity, host)
         self._device, xp = device, device.xp
         self._lending = Lending(device)
-        self._specs = tuple(specs)
         self.arrays = [xp.empty((rows + 1, *spec.row_shape), spec.dtype) for spec in specs]
         self.halted = xp.zeros(rows + 1, bool)
         """Rows that take no step until it has been looked at why the last one failed; see `runtime.engines.recorded`."""
@@ -207,7 +206,7 @@ class DeviceArena:
 
         def spread() -> None:
             places, packed = layout.views(pair.device[: layout.size])
-            unpack(device.xp, self._specs, packed, self.arrays, places)
+            device.moves.unpack(packed, self.arrays, places)
 
         device.queue.put(spread)
         self._lending.give(pair, device.queue.mark())
@@ -219,7 +218,7 @@ class DeviceArena:
 
         def gather() -> None:
             packed = pair.device[:size].reshape(rows.size, self.row_bytes)
-            pack(self._specs, self.arrays, device.xp.asarray(rows), packed)
+            device.moves.pack(self.arrays, device.xp.asarray(rows), packed)
 
         device.queue.put(gather)
         device.copies.follow(device.queue.mark())
@@ -251,23 +250,3 @@ class DeviceArena:
         self._copied[copy.slots[newest]] = 0
         self._under_way.remove(copy)
         self._lending.give(copy.pair, copy.mark)
-
-
-def pack(specs: Sequence[StateSpec], arrays: Sequence[Any], index: Any, packed: Any) -> None:
-    """The rows ``index`` of all arrays as bytes, the state pairs in order: into ``packed``, uint8[n, row_bytes]."""
-    at = 0
-    for spec, array in zip(specs, arrays, strict=True):
-        if spec.row_bytes:
-            rows = array[index].reshape(packed.shape[0], -1)
-            packed[:, at : at + spec.row_bytes] = rows.view(np.uint8)
-        at += spec.row_bytes
-
-
-def unpack(xp: Any, specs: Sequence[StateSpec], packed: Any, arrays: Sequence[Any], index: Any) -> None:
-    """The inverse of `pack`."""
-    at = 0
-    for spec, array in zip(specs, arrays, strict=True):
-        if spec.row_bytes:
-            piece = xp.ascontiguousarray(packed[:, at : at + spec.row_bytes]).view(spec.dtype)
-            array[index] = piece.reshape(packed.shape[0], *spec.row_shape)
-        at += spec.row_bytes

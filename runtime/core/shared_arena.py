@@ -9,7 +9,6 @@ import numpy as np
 
 from edge_rnn.contract.signature import StateSpec
 from runtime.core.device import Device, Lending, Mark, Pair
-from runtime.core.device_arena import pack
 
 SCRATCH = 1
 """Rows before those of the slots."""
@@ -111,7 +110,7 @@ class SharedArena:
 
         def gather() -> None:
             packed = pair.device[: slots.size * self.row_bytes].reshape(shape)
-            pack(self._specs, arrays, self._device.xp.asarray(rows), packed)
+            self._device.moves.pack(arrays, self._device.xp.asarray(rows), packed)
 
         if slots.size:
             self._device.queue.put(gather)

@@ -15,7 +15,15 @@ from edge_rnn.contract.plans import BATCHES, TOLERANCES
 from edge_rnn.contract.verification import check_golden
 from runtime.core.arena import Rows
 from runtime.engines.bound import BoundSession, BoundStep
-from runtime.engines.cupy_device import CudaGraphs, cuda_device, import_cupy, pinned, room_told, rows_that_fit
+from runtime.engines.cupy_device import (
+    CudaGraphs,
+    cuda_device,
+    import_cupy,
+    kernel_moves,
+    pinned,
+    room_told,
+    rows_that_fit,
+)
 from runtime.engines.device import DeviceEngine
 from runtime.engines.recorded import Recorder, repeat
 from runtime.engines.through import ThroughHost, check_engine
@@ -25,13 +33,17 @@ log = logging.getLogger("edge_rnn.engines")
 
 PROVIDER = "CUDAExecutionProvider"
 
-Way = Literal["recorded", "graphs", "queued", "waiting"]
-WAYS: tuple[Way, ...] = ("recorded", "graphs", "queued", "waiting")
-"""How a call is made. ``recorded``: all of it is one CUDA graph, of ours. ``graphs``: the model's part is one, of ONNX
-Runtime's own. ``queued``: nothing is recorded; ONNX Runtime works in the queue of the calls, and nobody waits for it but
-who wants the results. ``waiting``: it has a queue of its own, and each call waits."""
+Way = Literal["fused", "recorded", "graphs", "queued", "waiting"]
+WAYS: tuple[Way, ...] = ("fused", "recorded", "graphs", "queued", "waiting")
+"""How a call is made. ``fused``: all of it is one CUDA graph, of ours, with two kernels of ours around the model's.
+``recorded``: the same with CuPy's own kernels, some thirty. ``graphs``: the model's part is one, of ONNX Runtime's own.
+``queued``: nothing is recorded; ONNX Runtime works in the queue of the calls, and nobody waits for it but who wants the
+results. ``waiting``: it has a queue of its own, and each call waits."""
 
-RECORDS: dict[Way, bool] = {"recorded": True, "graphs": True, "queued": False, "waiting": False}
+KERNELS: tuple[Way, ...] = ("fused", "graphs", "queued")
+"""Where rows are moved by kernels of ours; in the last two only if they do what they should. The others do without."""
+
+RECORDS: dict[Way, bool] = {"fused": True, "recorded": True, "graphs": True, "queued": False, "waiting": False}
 """Whether ONNX Runtime is asked to be fit for CUDA graphs: all of the graph has to run on the GPU then."""
 
 
@@ -63,7 +75,12 @@ def open_cuda_engine(
         except (EngineError, GateFailed) as error:
             if each == tried[-1]:
                 raise
-            log.info("the CUDA engine does not make its calls %s: %s", each, error)
+            log.log(
+                logging.WARNING if each == "fused" else logging.INFO,
+                "the CUDA engine does not make its calls %s: %s",
+                each,
+                error,
+            )
         cupy.get_default_memory_pool().free_all_blocks()
     raise AssertionError
 
@@ -78,11 +95,18 @@ def _opened(
         run = BoundSession(session, "cuda", settle, _options(way), graphs=way == "graphs")
         step = BoundStep(manifest, run, cupy, bundle.constants(), fixed=way == "graphs")
         check_golden(bundle, ThroughHost(step, cupy), tolerance=tolerance)
-        device = cuda_device(cupy, queue, shared)
+        moves = kernel_moves(cupy, manifest) if way in KERNELS else None
+        if moves is None and way == "fused":
+            raise EngineError("there are no kernels of ours for it here")
+        device = cuda_device(cupy, queue, shared, moves)
         first = [bundle.initial_state(spec) for spec in manifest.states]
         if rows is None and not (device.shared and host is None):
             rows = rows_that_fit(cupy, manifest.state_bytes)
-        recorders: dict[Way, Recorder] = {"recorded": CudaGraphs(cupy, queue), "graphs": repeat}
+        recorders: dict[Way, Recorder] = {
+            "fused": CudaGraphs(cupy, queue),
+            "recorded": CudaGraphs(cupy, queue),
+            "graphs": repeat,
+        }
         tuning = Tuning(streams=BATCHES[-1])
         engine = DeviceEngine(
             manifest, step, first, device, rows, host=host or pinned, tuning=tuning, record=recorders.get(way), how=way
@@ -100,7 +124,7 @@ def _options(way: Way) -> Callable[[], Any] | None:
     def make() -> Any:
         options = import_onnxruntime().RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        if way == "recorded":
+        if way in ("fused", "recorded"):
             options.add_run_config_entry("gpu_graph_id", "-1")  # we record; it does not
         return options
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, MissingDependency
-from edge_rnn.contract.signature import StateSpec
+from edge_rnn.contract.signature import Manifest, StateSpec
 from runtime.core.device import Device, Mark, Pair
+from runtime.core.moves import Moves, PlainMoves
 from runtime.engines.bound import address
+from runtime.engines.kernel_check import check_moves
+from runtime.engines.kernel_moves import KernelMoves
 
 log = logging.getLogger("edge_rnn.engines")
 
@@ -22,6 +26,8 @@ SHARE = 0.5
 
 MOST_ROWS = 1 << 20
 
+DRIVER = "libcuda.so.1"
+
 INTEGRATED, CAN_MAP, UNIFIED_ADDRESSES = 18, 19, 41
 """CUDA's numbers for these attributes of a device."""
 
@@ -29,11 +35,25 @@ TO_DEVICE, TO_HOST = 1, 2
 """CUDA's numbers for the direction of a copy."""
 
 
+def driver_there() -> bool:
+    """Whether NVIDIA's driver is installed."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
+
+
 def import_cupy() -> Any:
-    """CuPy, with a GPU that it can use. Raises `MissingDependency`, `EngineError`."""
+    """CuPy, with a GPU that it can use; what is missing is named, the driver first. Raises `MissingDependency`, `EngineError`."""
     try:
         import cupy
     except ImportError as error:
+        if not driver_there():
+            raise EngineError(
+                f"no GPU can be used: NVIDIA's driver ({DRIVER}) is not there; install it, then pip install 'edge-rnn[gpu]',"
+                " or run on the CPU"
+            ) from error
         raise MissingDependency(
             f"a GPU needs CuPy, which cannot be imported ({error}); pip install 'edge-rnn[gpu]', or cupy-cuda12x for CUDA 12"
         ) from error
@@ -81,10 +101,34 @@ def shares_memory(cupy: Any) -> bool:
     return all(attribute(number, 0) for number in (INTEGRATED, CAN_MAP, UNIFIED_ADDRESSES))
 
 
-def cuda_device(cupy: Any, queue: Any, shared: bool | None = None) -> Device:
+def kernel_moves(cupy: Any, manifest: Manifest) -> KernelMoves | None:
+    """Rows moved by kernels of our own, once they have moved some of this manifest's as plain statements do.
+
+    In the stream that is current. ``None``, with a warning, where they do not, or cannot be compiled.
+    """
+
+    def compiler(source: str, name: str) -> Any:
+        try:
+            kernel = cupy.RawKernel(source, name)
+            kernel.compile()
+        except Exception as error:  # CuPy has classes of its own for what the compiler, the driver and the disk refuse
+            told = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+            raise EngineError(f"{name} cannot be compiled for this GPU: {told}") from error
+        return kernel
+
+    moves = KernelMoves(cupy, compiler)
+    try:
+        check_moves(moves, manifest, cupy)
+    except (EngineError, RuntimeError) as error:
+        log.warning("states of %r are moved by CuPy's own kernels, which are more: %s", manifest.name, error)
+        return None
+    return moves
+
+
+def cuda_device(cupy: Any, queue: Any, shared: bool | None = None, moves: Moves | None = None) -> Device:
     """The GPU as the core uses it; ``queue``: a stream of CuPy's, where it computes.
 
-    ``shared``: whether it uses memory that it shares with the host; by default where it has no other.
+    ``moves``: how rows are moved, by default by CuPy's own statements. ``shared``: whether it uses memory that it shares with the host; by default where it has no other.
     """
     xp, shared = cupy, shares_memory(cupy) if shared is None else shared
 
@@ -98,7 +142,8 @@ def cuda_device(cupy: Any, queue: Any, shared: bool | None = None) -> Device:
         return Pair(np.ndarray((size,), np.uint8, cupy.cuda.alloc_pinned_memory(size)), xp.empty(size, np.uint8))
 
     copies = queue if shared else cupy.cuda.Stream(non_blocking=True)
-    return Device(xp, CudaQueue(cupy, queue), CudaQueue(cupy, copies), room, shared, lambda: queue)
+    queues = CudaQueue(cupy, queue), CudaQueue(cupy, copies)
+    return Device(xp, *queues, room, moves or PlainMoves(xp), shared, lambda: queue)
 
 
 class CudaQueue:

@@ -64,7 +64,7 @@ class DeviceEngine:
         self._lock = Lock()
         self._unasked = False
         """Whether there is a call in parts, which is over, whose results have not been asked for."""
-        self.calls = DeviceCalls(manifest, step, self.arena, device, self._good, record)
+        self.calls = DeviceCalls(manifest, step, self.arena, device, record)
         bounds = [bound for bound in (rows, most, self.calls.most) if bound is not None]
         self._most = min(bounds, default=None)
 
@@ -174,16 +174,6 @@ class DeviceEngine:
             raise
         outputs = [np.concatenate(values, axis=1) for values in zip(*(part[0] for part in parts), strict=True)]
         return outputs, np.concatenate([part[1] for part in parts])
-
-    def _good(self, outputs: Sequence[Any], states: Sequence[Any], streams: int) -> Any:
-        """Whether all that a stream has now is finite: bool[streams], on the device."""
-        xp = self._device.xp
-        good = xp.ones(streams, bool)
-        for value, axis in [*((value, 1) for value in outputs), *((value, 0) for value in states)]:
-            if value.dtype.kind == "f":
-                others = tuple(index for index in range(value.ndim) if index != axis)
-                good &= xp.isfinite(value).all(axis=others)
-        return good
 
 
 class _Done:

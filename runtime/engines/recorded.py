@@ -1,4 +1,4 @@
-"""Calls of a device: gather, step, judge and scatter over fixed arrays, recorded for a few sizes; two under way at once.
+"""Calls of a device: take, step and settle over fixed arrays, recorded for a few sizes; two under way at once.
 
 On a GPU a recording is a CUDA graph, so that a call costs one copy up, one launch and one copy down. The logic is that of
 `runtime.core.device.Device`: a GPU, or the host in its place for tests.
@@ -15,6 +15,7 @@ import numpy as np
 from edge_rnn.contract.signature import Manifest
 from runtime.core.device import Device, Layout, Mark, Pair
 from runtime.core.device_arena import DeviceArena
+from runtime.core.moves import Made
 from runtime.core.shared_arena import SharedArena
 
 BUCKETS = (1, 8, 64, 256, 1024, 4096)
@@ -30,12 +31,6 @@ class Recorder(Protocol):
     """Takes what is to be repeated, work on arrays that stay; gives what repeats it."""
 
     def __call__(self, body: Callable[[], None], /) -> Callable[[], object]: ...
-
-
-class Judge(Protocol):
-    """Whether all that a stream has now is finite: bool[streams], on the device."""
-
-    def __call__(self, outputs: Sequence[Any], states: Sequence[Any], streams: int, /) -> Any: ...
 
 
 def repeat(body: Callable[[], None], /) -> Callable[[], object]:
@@ -103,7 +98,6 @@ class DeviceCalls:
         step: Callable[[Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]],
         arena: DeviceArena | SharedArena,
         device: Device,
-        judge: Judge,
         record: Recorder | None = None,
         buckets: Sequence[int] = BUCKETS,
     ) -> None:
@@ -115,7 +109,6 @@ class DeviceCalls:
         self.step = step
         self._arena = arena
         self._device = device
-        self._judge = judge
         self._record = record
         self._buckets = tuple(buckets)
         self._made: dict[tuple[int, int, int], _Recording] = {}
@@ -197,20 +190,15 @@ class DeviceCalls:
 
     def _make(self, steps: int, bucket: int, place: _Place, record: Recorder) -> _Recording:
         recording = self._laid_out(steps, bucket, place)
-        xp, arena = self._device.xp, self._arena
+        moves, arena = self._device.moves, self._arena
+        axes = [state.batch_axis for state in self._manifest.states]
         index, *inputs = recording.up.views(recording.device_up)
-        rooms = recording.down.views(recording.device_down)
+        *rooms, good = recording.down.views(recording.device_down)
 
         def body() -> None:
-            before = [xp.take(array, index, axis=0) for array in arena.arrays]
+            before = moves.take(arena.arrays, index, axes)
             outputs, after = self.step(inputs, before)
-            good = self._judge(outputs, after, bucket) & ~arena.halted[index]
-            arena.halted[index] = ~good
-            chosen = xp.where(good, index, arena.scratch)  # what is bad goes where nobody looks
-            for array, new in zip(arena.arrays, after, strict=True):
-                array[chosen] = new
-            for room, value in zip(rooms, [*outputs, good], strict=True):
-                room[...] = value
+            moves.settle(Made(outputs, rooms, after, arena.arrays), index, arena.halted, arena.scratch, good)
 
         if record is repeat:
             recording.replay = body

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_rnn.contract.bundle import Bundle
-from edge_rnn.contract.errors import EngineError
+from edge_rnn.contract.errors import EngineError, GateFailed
 from edge_rnn.contract.plans import BATCHES, TOLERANCES, EnginePrecision, PlanCache, chunk_sizes, plan_key
 from edge_rnn.contract.tensorrt import Library, find_library, present_gpu
 from edge_rnn.contract.verification import check_golden
@@ -17,14 +18,18 @@ from runtime.engines.cupy_device import (
     CudaGraphs,
     cuda_device,
     import_cupy,
+    kernel_moves,
     pinned,
     room_told,
     rows_that_fit,
 )
 from runtime.engines.device import DeviceEngine
+from runtime.engines.kernel_moves import KernelMoves
 from runtime.engines.planned import PlannedStep, PlanRunner
 from runtime.engines.through import ThroughHost, check_engine
 from runtime.engines.tuning import Tuning
+
+log = logging.getLogger("edge_rnn.engines")
 
 
 def open_tensorrt_engine(
@@ -34,21 +39,46 @@ def open_tensorrt_engine(
     precision: EnginePrecision = "fp32",
     rows: int | None = None,
     host: Rows | None = None,
+    kernels: bool = True,
 ) -> DeviceEngine:
     """Open the engines that the cache holds for this bundle, GPU and library, and repeat the golden vectors.
 
     Calls are recorded as CUDA graphs, one for each number of steps and bucket of streams. ``rows``, ``host`` as in
-    `runtime.engines.cuda.open_cuda_engine`. Raises `MissingDependency`, `EngineError` when an engine is not there or
-    cannot be opened or run, `GateFailed` when it gives something else.
+    `runtime.engines.cuda.open_cuda_engine`. ``kernels``: rows are moved by kernels of our own, where these do what they
+    should. Raises `MissingDependency`, `EngineError` when an engine is not there or cannot be opened or run, `GateFailed`
+    when it gives something else.
     """
-    library, cupy = find_library(), import_cupy()
+    cupy, library = import_cupy(), find_library()
     plans = find_plans(bundle, library, present_gpu(), cache_dir, precision)
-    manifest, queue = bundle.manifest, cupy.cuda.Stream(non_blocking=True)
+    queue = cupy.cuda.Stream(non_blocking=True)
     with room_told(cupy, bundle), queue:
         step = planned_step(bundle, library, plans, cupy, queue)
         check_golden(bundle, ThroughHost(step, cupy), tolerance=TOLERANCES[precision])
+        moves = kernel_moves(cupy, bundle.manifest) if kernels else None
+    if moves is not None:
+        try:
+            return _opened(cupy, bundle, step, queue, moves, TOLERANCES[precision], rows, host)
+        except (EngineError, GateFailed) as error:
+            log.warning("the TensorRT engine does not make its calls fused: %s", error)
+        cupy.get_default_memory_pool().free_all_blocks()
+    return _opened(cupy, bundle, step, queue, None, TOLERANCES[precision], rows, host)
+
+
+def _opened(
+    cupy: Any,
+    bundle: Bundle,
+    step: PlannedStep,
+    queue: Any,
+    moves: KernelMoves | None,
+    tolerance: float,
+    rows: int | None,
+    host: Rows | None,
+) -> DeviceEngine:
+    """The engine that makes its calls so, once it has repeated the golden vectors by them."""
+    manifest = bundle.manifest
+    with room_told(cupy, bundle), queue:
         first = [bundle.initial_state(spec) for spec in manifest.states]
-        device = cuda_device(cupy, queue)
+        device = cuda_device(cupy, queue, moves=moves)
         if rows is None and not (device.shared and host is None):
             rows = rows_that_fit(cupy, manifest.state_bytes)
         engine = DeviceEngine(
@@ -60,11 +90,11 @@ def open_tensorrt_engine(
             host=host or pinned,
             tuning=Tuning(streams=BATCHES[-1]),
             record=CudaGraphs(cupy, queue),
-            how="recorded",
+            how="recorded" if moves is None else "fused",
             most=BATCHES[-1],
         )
     with room_told(cupy, bundle):
-        check_engine(bundle, engine, TOLERANCES[precision])
+        check_engine(bundle, engine, tolerance)
     return engine
 
 

@@ -32,7 +32,7 @@ from edge_rnn.contract.errors import EdgeRnnError
 from edge_rnn.contract.tensorrt import installed_library
 from runtime.engines.cupy_device import import_cupy, shares_memory
 
-TESTS = ("under_way", "recordings", "cuda", "generate", "killed", "conformance", "report")
+TESTS = ("kernels", "under_way", "recordings", "cuda", "generate", "killed", "conformance", "report")
 """Files of tests, in this order."""
 
 LATE = "there was no time left"

@@ -17,6 +17,7 @@ from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EdgeRnnError
 from runtime.engines.cuda import open_cuda_engine
 from tests.gpu.engines import tensorrt
+from tests.gpu.nodes import nodes_of
 from tests.gpu.peers import FEATURES, HIDDEN, LAYERS, Batch, Call, ours, ours_two_under_way, torch_eager, up_and_down
 from tests.models_for_tests import make_bundle
 
@@ -27,6 +28,8 @@ BLOCK, WARM, SECONDS, MOST = 20, 20, 1.5, 2000
 WEIGHTS = 4 * HIDDEN * (FEATURES + HIDDEN + (LAYERS - 1) * 2 * HIDDEN)
 STATE_BYTES = 2 * LAYERS * HIDDEN * 4
 OURS = ("cuda", "tensorrt")
+PLAIN = "cuda, rows moved by CuPy"
+"""The same without kernels of ours: what they are worth."""
 WITHOUT = "cuda without device state"
 TORCH = "torch"
 BEHIND = ", two under way"
@@ -43,13 +46,26 @@ def compare(
     for row in rows:
         row["bound_s"] = bound(row["batch"], peak)
     how = {name: engine.how for name, engine in engines.items()}
-    return {"peaks": peak, "how": how, "left_out": left_out, "batches": rows, "wanted": wanted(rows)}
+    nodes = {name: nodes_of(engine, 1, 64) for name, engine in engines.items()}
+    return {
+        "peaks": peak,
+        "how": how,
+        "nodes_of_a_call": nodes,
+        "left_out": left_out,
+        "batches": rows,
+        "wanted": wanted(rows),
+    }
 
 
 def opened(bundle: Bundle) -> tuple[dict[str, Any], dict[str, str]]:
     """Our engines, and why one is left out."""
     engines, left_out = {}, {}
-    for name, make in {"cuda": lambda: open_cuda_engine(bundle), "tensorrt": lambda: tensorrt(bundle)}.items():
+    makers = {
+        "cuda": lambda: open_cuda_engine(bundle),
+        PLAIN: lambda: open_cuda_engine(bundle, way="recorded", plainer=False),
+        "tensorrt": lambda: tensorrt(bundle),
+    }
+    for name, make in makers.items():
         try:
             engines[name] = make()
         except EdgeRnnError as error:

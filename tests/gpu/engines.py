@@ -59,6 +59,7 @@ def cuda(bundle: Bundle, rows: int | None = None, *, way: Way = WAYS[0], shared:
 
 ENGINES: dict[str, Opener] = {
     "cuda": cuda,
+    "cuda-recorded": partial(cuda, way="recorded"),
     "cuda-graphs": partial(cuda, way="graphs"),
     "cuda-queued": partial(cuda, way="queued"),
     "cuda-waiting": partial(cuda, way="waiting"),

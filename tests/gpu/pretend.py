@@ -18,6 +18,7 @@ import onnxruntime
 
 from edge_rnn.contract.bundle import Bundle
 from runtime.engines import cuda
+from tests.runtime.device.compiled import HostKernel, has_compiler
 
 
 class DeviceError(RuntimeError):
@@ -118,6 +119,8 @@ def cupy() -> Cupy:
     module.ndarray = array
     module.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
     module.asnumpy = np.array
+    if has_compiler():
+        module.RawKernel = HostKernel
     return module
 
 

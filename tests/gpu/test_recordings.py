@@ -10,6 +10,7 @@ import pytest
 
 from runtime.engines.cuda import WAYS, open_cuda_engine
 from tests.gpu.engines import cuda, needs_tensorrt, rehearsed, tensorrt
+from tests.gpu.nodes import nodes_of
 from tests.runtime.engines.cases import bundle_of
 
 STREAMS = 60
@@ -42,6 +43,17 @@ def test_calls_are_recorded_and_equal_to_eager_ones(
     assert rehearsed() or "cannot be recorded" not in caplog.text
     assert recorded.calls.made
     assert not eager.calls.made
+
+
+def test_kernels_of_ours_take_the_place_of_most_of_a_call(cupy: Any, tmp_path: Path) -> None:
+    """Both give the same; the driver counts what is in each recording."""
+    if rehearsed():
+        pytest.skip("NumPy records no CUDA graph")
+    bundle = bundle_of("lstm", tmp_path)
+    fused, plain = nodes_of(cuda(bundle), 1, 64), nodes_of(cuda(bundle, way="recorded"), 1, 64)
+    if fused is None or plain is None:
+        pytest.skip("this driver does not count what it records")
+    assert fused <= plain - 20
 
 
 def test_whole_call_of_the_cuda_provider_is_one_graph(cupy: Any, tmp_path: Path) -> None:

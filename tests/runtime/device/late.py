@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from runtime.core.device import Device, Mark, Pair
+from runtime.core.moves import Moves, PlainMoves
 
 GARBAGE = 0xC7
 
@@ -85,12 +86,13 @@ class LateQueue:
             work()
 
 
-def late_device(rng: np.random.Generator | None = None, *, shared: bool = False) -> Device:
+def late_device(rng: np.random.Generator | None = None, *, shared: bool = False, moves: Moves | None = None) -> Device:
     """NumPy as such a device; ``shared``: its memory is the host's, and nothing may be copied."""
 
     def room(size: int) -> Pair:
         host = np.full(size, GARBAGE, np.uint8)
         return Pair(host, host if shared else np.full(size, GARBAGE, np.uint8).view(OnDevice))
 
-    queue = LateQueue(rng)
-    return Device(Numpy(), queue, queue if shared else LateQueue(rng), room, shared)
+    xp, queue = Numpy(), LateQueue(rng)
+    copies = queue if shared else LateQueue(rng)
+    return Device(xp, queue, copies, room, PlainMoves(xp) if moves is None else moves, shared)

@@ -196,7 +196,25 @@ def test_bound_step_of_one_stream_a_call_is_refused(bundle: Bundle) -> None:
         BoundStep(msgspec.structs.replace(bundle.manifest, batch_limit=1), lambda feed, results: None, np, {})
 
 
-def test_cuda_engine_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("driver", "error", "told"),
+    [
+        (
+            False,
+            EngineError,
+            r"^no GPU can be used: NVIDIA's driver \(libcuda.so.1\) is not there; install it, then pip",
+        ),
+        (True, MissingDependency, "cupy-cuda12x"),
+    ],
+)
+def test_cuda_engine_without_cupy_says_what_to_install_the_driver_first(
+    monkeypatch: pytest.MonkeyPatch, driver: bool, error: type[Exception], told: str
+) -> None:
+    def opened(name: str) -> None:
+        assert name == "libcuda.so.1"
+        if not driver:
+            raise OSError("cannot open shared object file")
+
     real = builtins.__import__
 
     def importing(name: str, *more: Any, **others: Any) -> Any:
@@ -205,7 +223,8 @@ def test_cuda_engine_without_cupy_says_what_to_install(monkeypatch: pytest.Monke
         return real(name, *more, **others)
 
     monkeypatch.setattr(builtins, "__import__", importing)
-    with pytest.raises(MissingDependency, match="cupy-cuda12x"):
+    monkeypatch.setattr(cupy_device.ctypes, "CDLL", opened)
+    with pytest.raises(error, match=told):
         cupy_device.import_cupy()
 
 

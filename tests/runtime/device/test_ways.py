@@ -13,10 +13,13 @@ import pytest
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, GateFailed
 from runtime.core.device import Device
-from runtime.engines import cuda
+from runtime.core.moves import PlainMoves
+from runtime.engines import cuda, cupy_device
 from runtime.engines.cupy_device import cuda_device, shares_memory
+from runtime.engines.kernel_moves import KernelMoves
 from tests.gpu import pretend
 from tests.models_for_tests import make_bundle
+from tests.runtime.device.compiled import HostKernel, needs_compiler
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,11 @@ def session(refuses: Callable[[bool, int | None], bool] = lambda graphs, queue: 
     return opened
 
 
-def test_first_way_is_one_recording_of_the_whole_call(bundle: Bundle, cupy: Any) -> None:
+def test_first_way_is_one_recording_of_the_whole_call_with_kernels_of_ours(bundle: Bundle, cupy: Any) -> None:
+    needs_compiler()
     engine = cuda.open_cuda_engine(bundle)
-    assert engine.how == "recorded"
+    assert engine.how == "fused"
+    assert isinstance(engine._device.moves, KernelMoves)
     fresh = engine.read(np.arange(2))
     assert (fresh == 0).all()  # as new, though the golden vectors were repeated with these
 
@@ -72,7 +77,7 @@ def test_last_way_that_does_not_open_is_the_error(bundle: Bundle, cupy: Any, mon
 
 
 def test_recording_that_does_not_repeat_the_golden_vectors_is_not_taken(
-    bundle: Bundle, cupy: Any, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, cupy: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A recording that misses part of the model gives what was there before: the results of the rehearsal."""
 
@@ -85,9 +90,61 @@ def test_recording_that_does_not_repeat_the_golden_vectors_is_not_taken(
             return lambda: None
 
     monkeypatch.setattr(cuda, "CudaGraphs", Stale)
+    caplog.set_level("INFO")
     assert cuda.open_cuda_engine(bundle).how == "graphs"
+    assert "does not make its calls recorded" in caplog.text
     with pytest.raises(GateFailed):
-        cuda.open_cuda_engine(bundle, plainer=False)
+        cuda.open_cuda_engine(bundle, way="recorded", plainer=False)
+
+
+def refused(source: str, name: str) -> Any:
+    raise ValueError("no such architecture\nand more")
+
+
+def wrong(source: str, name: str) -> HostKernel:
+    needs_compiler()
+    return HostKernel(source.replace("halted[row] = 1", "halted[row] = 0"), name)
+
+
+@pytest.mark.parametrize(
+    ("raw_kernel", "told"),
+    [
+        (refused, "move_rows cannot be compiled for this GPU: no such architecture"),
+        (wrong, "do not settle them as plain statements do"),
+    ],
+)
+def test_kernels_that_do_not_do_leave_all_to_plain_statements_with_a_warning(
+    bundle: Bundle, cupy: Any, caplog: pytest.LogCaptureFixture, raw_kernel: Any, told: str
+) -> None:
+    cupy.RawKernel = raw_kernel
+    engine = cuda.open_cuda_engine(bundle)
+    assert engine.how == "recorded"
+    assert isinstance(engine._device.moves, PlainMoves)
+    assert told in caplog.text
+    assert "and more" not in caplog.text
+    assert isinstance(cuda.open_cuda_engine(bundle, way="queued", plainer=False)._device.moves, PlainMoves)
+    with pytest.raises(EngineError, match="no kernels of ours"):
+        cuda.open_cuda_engine(bundle, way="fused", plainer=False)
+
+
+def test_kernels_that_do_not_repeat_the_golden_vectors_leave_all_to_plain_statements(
+    bundle: Bundle, cupy: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They passed their own check, and are wrong in a call."""
+    needs_compiler()
+    monkeypatch.setattr(cupy_device, "check_moves", lambda moves, manifest, xp: None)
+    cupy.RawKernel = lambda source, name: HostKernel(source.replace("row != scratch", "row == scratch"), name)
+    assert cuda.open_cuda_engine(bundle).how == "recorded"
+    assert "does not make its calls fused" in caplog.text
+
+
+@pytest.mark.parametrize(("way", "moves"), [("graphs", KernelMoves), ("queued", KernelMoves), ("waiting", PlainMoves)])
+def test_ways_without_our_recording_move_rows_by_kernels_too_but_the_last(
+    bundle: Bundle, cupy: Any, way: Any, moves: type
+) -> None:
+    needs_compiler()
+    engine = cuda.open_cuda_engine(bundle, way=way, plainer=False)
+    assert type(engine._device.moves) is moves
 
 
 def attributes(cupy: Any, **given: int) -> None:

@@ -16,7 +16,8 @@ from runtime.engines.cpu import open_cpu_engine
 from runtime.engines.device import DeviceEngine, DeviceStep
 from runtime.engines.protocol import Engine
 from runtime.engines.recorded import Recorder, repeat
-from tests.runtime.device.late import late_device
+from tests.runtime.device.compiled import compiled
+from tests.runtime.device.late import Numpy, late_device
 from tests.runtime.engines.cases import Case, Opener, all_of, bundle_of
 from tests.runtime.tensorrt.played import Recording, played_step
 
@@ -74,6 +75,11 @@ ENGINES: dict[str, Opener] = {
     "late": played(ENOUGH, Recording(), late_device),
     "late-spilling": bound(FEW, late_device),
     "late-fixed": fixed(ENOUGH, late_device),
+    "kernels": bound(ENOUGH, lambda: at_once(moves=compiled())),
+    "kernels-spilling": played(FEW, Recording(), lambda: at_once(moves=compiled())),
+    "kernels-fixed": fixed(ENOUGH, lambda: at_once(moves=compiled())),
+    "kernels-late": played(ENOUGH, Recording(), lambda: late_device(moves=compiled(Numpy()))),
+    "kernels-shared": played(None, Recording(), lambda: late_device(shared=True, moves=compiled(Numpy()))),
     "late-shared": played(None, Recording(), lambda: late_device(shared=True)),
 }
 
