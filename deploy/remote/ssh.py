@@ -24,6 +24,8 @@ CONNECTION_FAILED = 255
 """ssh's own exit status, and that of podman exec where a container does not run: see `telling`."""
 
 INSTEAD = 254
+REMARK = "edge-rnn: the command itself ended with status 255"
+"""The last line of standard error where `INSTEAD` stands for ssh's own status."""
 
 CONNECT_S = 10
 KEEP_S = 60
@@ -66,7 +68,16 @@ def ssh_words(device: Device, line: str, known_hosts: Path, control: Path | None
 
 def telling(line: str) -> str:
     """A remote command line that never ends with ssh's own status, so that this one always means the connection."""
-    return f"{line} || exit $(($? == {CONNECTION_FAILED} ? {INSTEAD} : $?))"
+    remark = f"printf '\\n%s\\n' '{REMARK}' >&2"
+    return f"{line} || {{ s=$?; if [ $s = {CONNECTION_FAILED} ]; then {remark}; s={INSTEAD}; fi; exit $s; }}"
+
+
+def told(status: int, stdout: bytes, stderr: bytes) -> Result:
+    """How a command ended on the device, from how its ``telling`` line did."""
+    remark = f"\n{REMARK}\n".encode()
+    if status == INSTEAD and stderr.endswith(remark):
+        return Result(CONNECTION_FAILED, stdout, stderr.removesuffix(remark))
+    return Result(status, stdout, stderr)
 
 
 def _algorithms(host_key: str) -> str:
@@ -101,7 +112,7 @@ class SshExecutor:
             raise DeviceUnreachable(
                 f"{device.name} cannot be reached: {lines[-1] if lines else 'the connection broke'}"
             )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return told(done.returncode, done.stdout, done.stderr)
 
     def _call(self, words: list[str], command: Command) -> subprocess.CompletedProcess[bytes]:
         if command.stdin_file is None:
