@@ -80,6 +80,13 @@ def told(status: int, stdout: bytes, stderr: bytes) -> Result:
     return Result(status, stdout, stderr)
 
 
+def why_broken(stderr: bytes) -> str:
+    """What ssh said last; what sudo said on the device before the connection broke is not about it."""
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    said = [line.strip() for line in lines if not line.startswith("sudo: ")]
+    return said[-1] if said else "the connection broke"
+
+
 def _algorithms(host_key: str) -> str:
     kind = host_key.partition(" ")[0]
     return "rsa-sha2-512,rsa-sha2-256" if kind == "ssh-rsa" else kind
@@ -108,10 +115,7 @@ class SshExecutor:
                 f"{device.name}: {command.what} did not end within {command.timeout_s:g} s; the device may be stuck"
             ) from None
         if done.returncode == CONNECTION_FAILED:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise DeviceUnreachable(
-                f"{device.name} cannot be reached: {lines[-1] if lines else 'the connection broke'}"
-            )
+            raise DeviceUnreachable(f"{device.name} cannot be reached: {why_broken(done.stderr)}")
         return told(done.returncode, done.stdout, done.stderr)
 
     def _call(self, words: list[str], command: Command) -> subprocess.CompletedProcess[bytes]:

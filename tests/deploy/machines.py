@@ -50,7 +50,16 @@ class Machine:
         (self.folder / "storage").mkdir()
         call(
             *(*PODMAN, "create", "--name", self.container, "--runtime", "runc", "--privileged", "--systemd=always"),
-            *("--network=host", "--hostname", name, *ULIMITS, "--volume", f"{self.folder}/storage:/var/lib/containers"),
+            *(
+                "--network=host",
+                "--hostname",
+                name,
+                "--add-host",
+                f"{name}:127.0.0.1",
+                *ULIMITS,
+                "--volume",
+                f"{self.folder}/storage:/var/lib/containers",
+            ),
             *(DEVICE, "/sbin/init"),
         )
         sshd = self.folder / "sshd_config"
@@ -130,5 +139,5 @@ def booted(names: Sequence[str], folder: Path) -> Iterator[list[Machine]]:
             each.result()
         yield machines
     finally:
-        for machine in machines:
-            machine.close()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Machine.close, machines))

@@ -16,7 +16,7 @@ from deploy.remote.audit import Entry, encode_entry, parse_audit, unfinished
 from deploy.remote.change import Change
 from deploy.remote.command import Command, Result, parse_facts, script
 from deploy.remote.layout import Layout, Slot
-from deploy.remote.ssh import CONNECTION_FAILED, telling, told
+from deploy.remote.ssh import CONNECTION_FAILED, telling, told, why_broken
 from deploy.remote.units import Service, quadlet_text, service_text, systemd_quote
 from edge_rnn.contract.errors import UsageError
 
@@ -216,6 +216,13 @@ def test_status_of_a_command_is_told_as_it_is_and_never_as_that_of_a_broken_conn
     done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
     assert done.returncode != CONNECTION_FAILED
     assert told(done.returncode, done.stdout, done.stderr) == Result(status, b"out\n", b"err")
+
+
+def test_broken_connection_is_told_in_the_words_of_ssh():
+    sudo = b"sudo: unable to resolve host d: Name or service not known\n"
+    refused = b"ssh: connect to host 127.0.0.1 port 1: Connection refused\r\n"
+    assert why_broken(sudo) == "the connection broke"
+    assert why_broken(refused + sudo) == "ssh: connect to host 127.0.0.1 port 1: Connection refused"
 
 
 def test_facts_pass_over_what_is_no_fact():
