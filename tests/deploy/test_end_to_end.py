@@ -50,6 +50,7 @@ def test_model_that_is_bad_in_the_shadow_of_the_canary_is_not_promoted(town, fee
     before = served(town.rows())
     said = town.deploy("up", town.release(name), status=1)
     assert reason in said
+    assert ": promoting" not in said
     assert f"{COUNT - 1} not-reached" in said
     assert served(town.rows()) == before
 
