@@ -150,7 +150,7 @@ min-records = 400
 within = "60s"
 ready = "60s"
 bake = "2s"
-step-ratio = 12
+step-ratio = 8
 {tables}"""
         )
 
