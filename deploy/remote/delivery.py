@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.remote.change import Change
 from deploy.remote.command import Command
-from deploy.remote.layout import CONTAINER_USER, ETC, RUN, Layout, Slot
+from deploy.remote.layout import CONTAINER_USER, ETC, RUN, Layout, Slot, loaded_name
 
 
 def prepare(change: Change) -> Command:
@@ -99,12 +99,14 @@ def pull_image(change: Change, engine: str, image: str, *, insecure: bool = Fals
 def load_image(change: Change, engine: str, image: str, archive: Path) -> Command:
     """Load an image from an archive (.tar.gz) that is streamed from the operator; it must be the one the unit runs."""
     text = """
-engine=$1 image=$2
+engine=$1 image=$2 name=$3
 "$engine" image inspect "$image" >/dev/null 2>&1 && { cat >/dev/null; exit 0; }
 gzip -dc | "$engine" load --quiet >/dev/null
 "$engine" image inspect "$image" >/dev/null || { echo "what was loaded is not $image" >&2; exit 1; }
+"$engine" tag "$image" "$name"
 """
-    command = change.script("load image", text, engine_of(engine), image, timeout_s=3600.0)
+    name = f"{loaded_name(change.layout.app)}:{image.removeprefix('sha256:')[:12]}"
+    command = change.script("load image", text, engine_of(engine), image, name, timeout_s=3600.0)
     return replace(command, stdin_file=archive)
 
 
@@ -155,7 +157,8 @@ printf '%s\\n' "$2" >"$slot/image"; printf '%s\\n' "$3" >"$slot/release"
 rm -f "$slot/bundle"; if [ -n "$4" ]; then ln -s "$4" "$slot/bundle"; fi
 sync
 """
-    return change.script("fill slot", text, change.layout.slot(slot), image, release, bundle or "")
+    values = (change.layout.slot(slot), image, release, bundle or "")
+    return change.script("fill slot", text, *values, timeout_s=300.0)  # a slow disk may have an image to write yet
 
 
 def empty_slot(change: Change, slot: Slot) -> Command:

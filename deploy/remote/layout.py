@@ -31,6 +31,11 @@ CONTAINER_USER = 65532
 """User and group of the daemon in its container."""
 
 
+def loaded_name(app: str) -> str:
+    """What images that came over ssh are called on a device, beside their digest: so that they are found again."""
+    return f"localhost/edge-rnn/{app}"
+
+
 def other(slot: Slot) -> Slot:
     """The other one of the two slots."""
     return "b" if slot == "a" else "a"

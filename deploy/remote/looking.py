@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from deploy.remote.change import Change
 from deploy.remote.command import Command, script
-from deploy.remote.layout import SLOTS, Layout
+from deploy.remote.layout import SLOTS, Layout, loaded_name
 from deploy.remote.units import HEALTH_PROGRAM
 
 PROBE = """
-root=$1 key=$2 engine=$3; shift 3
+root=$1 key=$2 engine=$3 image=$4; shift 4
 echo "arch=$(uname -m)"
 echo "time=$(date +%s)"
 dir=$root; while [ ! -d "$dir" ]; do dir=${dir%/*}; dir=${dir:-/}; done
@@ -19,6 +19,7 @@ for one in podman docker; do
   if [ "$engine" = auto ] || [ "$engine" = "$one" ]; then
     if path=$(command -v "$one" 2>/dev/null) && version=$("$one" --version 2>/dev/null); then
       echo "$one=$version"; echo "$one.path=$path"
+      if [ -n "$image" ] && "$one" image inspect "$image" >/dev/null 2>&1; then echo "$one.image=yes"; fi
     fi
   fi
 done
@@ -43,13 +44,29 @@ done
 """
 
 
-def probe(layout: Layout, engine: str, brokers: Sequence[str]) -> Command:
-    """All that a preflight needs, in one go; prints ``name=value`` lines and never fails for what is missing."""
-    return script("preflight", PROBE, layout.root, layout.key, engine, *brokers, timeout_s=60.0)
+def probe(layout: Layout, engine: str, brokers: Sequence[str], image: str = "") -> Command:
+    """All that a preflight needs, in one go; prints ``name=value`` lines and never fails for what is missing.
 
+    ``image``: it also tells whether the device has this one already.
+    """
+    return script("preflight", PROBE, layout.root, layout.key, engine, image, *brokers, timeout_s=60.0)
+
+
+ANSWER_S = 12
+"""How long podman may take to ask the daemon, in seconds: longer than the daemon may take to answer."""
 
 LOOK = f"""
+limit() {{  # so many seconds for a program; BusyBox's timeout would keep the output open for one more
+  seconds=$1; shift
+  "$@" & program=$!
+  (sleep "$seconds"; kill -9 "$program") >/dev/null 2>&1 &
+  watch=$!; s=0; wait "$program" || s=$?
+  kill "$watch" 2>/dev/null || true; return "$s"
+}}
 base=$1 active=$2 lock=$3 engine=$4 port=$5; shift 5
+if [ "$engine" = auto ]; then
+  engine=podman; command -v podman >/dev/null 2>&1 || ! command -v docker >/dev/null 2>&1 || engine=docker
+fi
 echo "active=$(readlink "$active" 2>/dev/null || true)"
 [ ! -e "$lock" ] || echo "lock=$(sed -n 2p "$lock")"
 n=0
@@ -61,7 +78,8 @@ while [ $# -gt 0 ]; do
   if [ -e "$marker" ]; then echo "slot.$slot.shadow=yes"; fi
   if [ -e "$base/slots/$slot/served" ]; then echo "slot.$slot.served=yes"; fi
   if [ "$(readlink "$active" 2>/dev/null)" = "slots/$slot" ]; then
-    answer=$("$engine" exec "$unit" python3 -m {HEALTH_PROGRAM} GET $((port + n)) /readyz 2>/dev/null | head -n 1) || true
+    answer=$(limit {ANSWER_S} "$engine" exec "$unit" python3 -m {HEALTH_PROGRAM} GET $((port + n)) /readyz \\
+      2>/dev/null | head -n 1) || true
     echo "ready=${{answer:-none}}"
   fi
   n=$((n + 1)); shift 3
@@ -72,9 +90,13 @@ echo "last=$(tail -n 1 "$base/audit.jsonl" 2>/dev/null || true)"
 
 
 def look(layout: Layout, engine: str, port: int) -> Command:
-    """What a device runs now: slots, the one that serves, whether it is ready, who holds the lock."""
+    """What a device runs now: slots, the one that serves, whether it is ready, who holds the lock.
+
+    ``engine`` may be ``auto``. A podman that hangs costs no more than the answer of its daemon.
+    """
     triples = [value for slot in SLOTS for value in (slot, layout.unit(slot), layout.marker(slot))]
-    return script("status", LOOK, layout.base, layout.active, layout.lock, engine, str(port), *triples)
+    values = (layout.base, layout.active, layout.lock, engine, str(port), *triples)
+    return script("status", LOOK, *values, timeout_s=30.0)
 
 
 def ask(engine: str, container: str, port: int, path: str) -> Command:
@@ -107,7 +129,7 @@ def run_inside(engine: str, container: str, words: Sequence[str]) -> Command:
 
 
 PRUNE = """
-base=$1 engine=$2 repository=$3; shift 3
+base=$1 engine=$2 repository=$3 loaded=$4; shift 4
 for bundle in "$base"/bundles/*; do
   [ -e "$bundle" ] || continue
   used=no
@@ -115,17 +137,24 @@ for bundle in "$base"/bundles/*; do
   for keep in "$@"; do [ "$keep" != "${bundle##*/}" ] || used=yes; done
   if [ "$used" = no ]; then rm -rf "$bundle"; echo "bundle=${bundle##*/}"; fi
 done
-[ -n "$repository" ] || exit 0
-"$engine" image ls --digests --format '{{.Repository}}@{{.Digest}}' 2>/dev/null | sort -u | while read -r image; do
-  [ "${image%@*}" = "$repository" ] || continue
+images() { "$engine" image ls --no-trunc --digests --format "$1" 2>/dev/null | sort -u; }
+{
+  [ -z "$repository" ] || images '{{.Repository}}@{{.Digest}} {{.Repository}}@{{.Digest}} {{.Repository}}'
+  images '{{.Repository}}:{{.Tag}} {{.ID}} {{.Repository}}'
+} | while read -r name image from; do
+  case "$name" in
+    *@*) [ "$from" = "$repository" ] || continue;;
+    *) [ "$from" = "$loaded" ] || continue; image=sha256:${image#sha256:};;
+  esac
   used=no
   for slot in a b; do [ "$(cat "$base/slots/$slot/image" 2>/dev/null)" != "$image" ] || used=yes; done
   for keep in "$@"; do [ "$keep" != "${image##*@}" ] || used=yes; done
-  if [ "$used" = no ] && "$engine" image rm "$image" >/dev/null 2>&1; then echo "image=$image"; fi
+  if [ "$used" = no ] && "$engine" image rm "$name" >/dev/null 2>&1; then echo "image=$image"; fi
 done
 """
 
 
 def prune(change: Change, engine: str, repository: str, keep: Sequence[str]) -> Command:
-    """Remove bundles and images that neither slot holds and that are not among the digests to keep."""
-    return change.script("prune", PRUNE, change.layout.base, engine, repository, *keep, timeout_s=300.0)
+    """Remove bundles and images, pulled or loaded, that neither slot holds and that are not among the digests to keep."""
+    values = (change.layout.base, engine, repository, loaded_name(change.layout.app), *keep)
+    return change.script("prune", PRUNE, *values, timeout_s=300.0)

@@ -24,6 +24,8 @@ CONNECTION_FAILED = 255
 """ssh's own exit status, and that of podman exec where a container does not run: see `telling`."""
 
 INSTEAD = 254
+REMARK = "edge-rnn: the command itself ended with status 255"
+"""The last line of standard error where `INSTEAD` stands for ssh's own status."""
 
 CONNECT_S = 10
 KEEP_S = 60
@@ -66,7 +68,23 @@ def ssh_words(device: Device, line: str, known_hosts: Path, control: Path | None
 
 def telling(line: str) -> str:
     """A remote command line that never ends with ssh's own status, so that this one always means the connection."""
-    return f"{line} || exit $(($? == {CONNECTION_FAILED} ? {INSTEAD} : $?))"
+    remark = f"printf '\\n%s\\n' '{REMARK}' >&2"
+    return f"{line} || {{ s=$?; if [ $s = {CONNECTION_FAILED} ]; then {remark}; s={INSTEAD}; fi; exit $s; }}"
+
+
+def told(status: int, stdout: bytes, stderr: bytes) -> Result:
+    """How a command ended on the device, from how its ``telling`` line did."""
+    remark = f"\n{REMARK}\n".encode()
+    if status == INSTEAD and stderr.endswith(remark):
+        return Result(CONNECTION_FAILED, stdout, stderr.removesuffix(remark))
+    return Result(status, stdout, stderr)
+
+
+def why_broken(stderr: bytes) -> str:
+    """What ssh said last; what sudo said on the device before the connection broke is not about it."""
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    said = [line.strip() for line in lines if not line.startswith("sudo: ")]
+    return said[-1] if said else "the connection broke"
 
 
 def _algorithms(host_key: str) -> str:
@@ -97,11 +115,8 @@ class SshExecutor:
                 f"{device.name}: {command.what} did not end within {command.timeout_s:g} s; the device may be stuck"
             ) from None
         if done.returncode == CONNECTION_FAILED:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise DeviceUnreachable(
-                f"{device.name} cannot be reached: {lines[-1] if lines else 'the connection broke'}"
-            )
-        return Result(done.returncode, done.stdout, done.stderr)
+            raise DeviceUnreachable(f"{device.name} cannot be reached: {why_broken(done.stderr)}")
+        return told(done.returncode, done.stdout, done.stderr)
 
     def _call(self, words: list[str], command: Command) -> subprocess.CompletedProcess[bytes]:
         if command.stdin_file is None:

@@ -86,11 +86,13 @@ for _ in 1 2; do
   rm -f "$3"; shift 3
 done
 if [ -n "$unit" ]; then
-  systemctl "$verb" "$unit"; touch "$base/$serving/served" || true
+  if systemctl "$verb" "$unit"; then touch "$base/$serving/served" || true
+  else echo "$unit does not start: $serving is to serve" >&2; fi
 fi
 """
 """Ends the other one first: it may have taken over without the link. A marker that is there still says that the slot
-that serves may run as a shadow."""
+that serves may run as a shadow. A daemon that does not start keeps nothing from being settled: readiness tells of it,
+and the next release replaces it."""
 
 
 def start_shadow(change: Change, slot: Slot) -> Command:

@@ -25,9 +25,7 @@ def roll_back(site: Site, devices: Sequence[Device]) -> list[Outcome]:
     parallel = site.fleet.rollout.parallel
 
     def look(device: Device) -> Observed:
-        steps = Steps(site, device)
-        steps.probe()
-        return steps.look()
+        return Steps(site, device).look()
 
     seen = everywhere(devices, parallel, look)
     targets = {answer.device.name: answer.value.before for answer in seen if answer.value and answer.value.before}

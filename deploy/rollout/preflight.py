@@ -37,6 +37,8 @@ class Facts:
     gpu: str | None = None
     cdi: bool = False
     broker: str | None = None
+    image: bool = False
+    """Whether the image of the release that was asked for is there."""
 
     @property
     def quadlet(self) -> bool:
@@ -68,6 +70,7 @@ def read_facts(text: str) -> Facts:
         gpu=found.get("gpu"),
         cdi=found.get("cdi") == "yes",
         broker=found.get("broker"),
+        image=found.get(f"{engine}.image") == "yes",
     )
 
 

@@ -33,7 +33,7 @@ def preflight(site: Site, shipment: Shipment, devices: Sequence[Device]) -> Read
     """Ask every device at once whether it can take the release. An offline one is pending."""
     facts: dict[str, Facts] = {}
     outcomes: dict[str, Outcome] = {}
-    for answer in everywhere(devices, site.fleet.rollout.parallel, lambda device: Steps(site, device).probe()):
+    for answer in everywhere(devices, site.fleet.rollout.parallel, lambda device: Steps(site, device).probe(shipment)):
         device, name = answer.device, answer.device.name
         if isinstance(answer.error, DeviceUnreachable):
             outcomes[name] = Outcome(name, "pending", str(answer.error))
@@ -49,13 +49,14 @@ def preflight(site: Site, shipment: Shipment, devices: Sequence[Device]) -> Read
 
 
 def _problems(site: Site, shipment: Shipment, device: Device, facts: Facts) -> list[str]:
-    image = shipment.release.image_for(device.accelerator, device.arch)
+    image, bundle = shipment.release.image_for(device.accelerator, device.arch), shipment.release.bundle
+    missing = [0 if facts.image else image.bytes, 0 if facts.image and image.holds_bundle else bundle.bytes]
     return problems(
         device,
         facts,
         site.fleet.rollout,
         now=site.clock.now(),
-        need_bytes=int(UNPACKED * (image.bytes + shipment.release.bundle.bytes)),
+        need_bytes=int(UNPACKED * sum(missing)),
         key=shipment.key_digest,
     )
 

@@ -40,9 +40,7 @@ def status(site: Site, devices: Sequence[Device]) -> list[Row]:
     """Ask every device at once; rows in the devices' order."""
 
     def look(device: Device) -> Observed:
-        steps = Steps(site, device)
-        steps.probe()
-        return steps.look()
+        return Steps(site, device).look()
 
     wanted = site.journal.wanted
     answers = everywhere(devices, site.fleet.rollout.parallel, look)

@@ -21,9 +21,6 @@ from deploy.rollout.preflight import Facts, brokers_of, read_facts
 from deploy.rollout.site import Shipment, Site
 from edge_rnn.contract.errors import DeployError, DeviceFailed, DeviceLocked, GateFailed, UsageError
 
-LOCAL_REPOSITORY = "localhost/edge-rnn"
-"""What an image that came over ssh is called on a device."""
-
 
 class Steps:
     """What is done on one device. Methods raise `DeviceUnreachable`, `DeviceFailed`, `DeviceLocked`, `GateFailed`."""
@@ -36,10 +33,13 @@ class Steps:
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
-    def probe(self) -> Facts:
-        """Ask for all that a preflight judges."""
+    def probe(self, shipment: Shipment | None = None) -> Facts:
+        """Ask for all that a preflight judges; with a release, whether its image is there."""
         run = run_settings(self.site.app, self.device, 0)
-        command = looking.probe(self.site.layout(self.device), self.device.engine, brokers_of(run))
+        image = ""
+        if shipment is not None:
+            image = self.image_name(shipment.release.image_for(self.device.accelerator, self.device.arch))
+        command = looking.probe(self.site.layout(self.device), self.device.engine, brokers_of(run), image)
         self._facts = read_facts(self._do(command).text)
         return self._facts
 
@@ -54,9 +54,9 @@ class Steps:
         return self.facts.engine or "podman"
 
     def look(self) -> Observed:
-        """What runs there now."""
-        layout = self.site.layout(self.device)
-        return read_observed(self._do(looking.look(layout, self.engine, self.site.port(self.device, "a"))).text)
+        """What runs there now: one command."""
+        layout, engine = self.site.layout(self.device), self.device.engine if self._facts is None else self.engine
+        return read_observed(self._do(looking.look(layout, engine, self.site.port(self.device, "a"))).text)
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -212,6 +212,14 @@ class Steps:
     def wait_ready(self, slot: Slot) -> None:
         """Wait until a slot's daemon serves its partitions. Raises `GateFailed`."""
         self._wait_answer(slot, "/readyz", self.site.fleet.gates.ready_s)
+
+    def serves(self, slot: Slot) -> bool:
+        """Whether a slot's daemon serves, or comes to within the time that one may take to start."""
+        try:
+            self.wait_ready(slot)
+        except GateFailed:
+            return False
+        return True
 
     def check_health(self, slot: Slot, *, last: bool = False) -> None:
         """One look at a daemon that took over; ``last``: also at its lag and its times. Raises `GateFailed`."""

@@ -61,13 +61,16 @@ class DeviceUpdate:
         return self._steps.look()
 
     def _move(self, slot: Slot) -> None:
-        """As the policy says; where nothing serves yet, or the broker is in a file, there is nothing to shadow.
+        """As the policy says; where nothing serves, or the broker is in a file, there is nothing to shadow.
 
         A shadow is one process, so it cannot take the place of several workers.
         """
         strategy = "replace" if self._first or self._embedded else self.site.fleet.rollout.strategy
         if strategy == "promote" and int(self._run.get("workers", 1)) > 1:
             strategy = "swap"
+        if strategy != "replace" and not self._steps.serves(other(slot)):
+            strategy = "replace"
+            self._say("replacing", "the daemon in place is not ready, so there is nothing to compare a shadow with")
         if strategy != "replace":
             self._say("shadowing")
             self._steps.shadow(slot, self.shipment.id)

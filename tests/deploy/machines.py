@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
+import socket
 import subprocess
+import threading
 import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.daemon.processes import wait_for
 from tests.deploy.containers import DEVICE, PODMAN, ULIMITS, call
-from tests.kafka.broker import free_port
+
+_given: set[int] = set()
+_mutex = threading.Lock()
+
+
+def kept_port() -> int:
+    """A free port that no connection gets from the kernel, so that a device that is off finds it free again."""
+    with _mutex:
+        for port in random.sample(range(10_000, 20_000), 1000):
+            with contextlib.suppress(OSError), socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+                if port not in _given:
+                    _given.add(port)
+                    return port
+    raise AssertionError("no port between 10000 and 20000 is free")
 
 
 class Machine:
@@ -19,7 +40,8 @@ class Machine:
         self.name = name
         self.folder = folder / name
         self.folder.mkdir(parents=True)
-        self.port = free_port()
+        self.port = kept_port()
+        self.pid = 0
         self.container = f"edge-rnn-{uuid.uuid4().hex[:8]}-{name}"
         self.identity = folder / "id"
         if not self.identity.exists():
@@ -28,7 +50,16 @@ class Machine:
         (self.folder / "storage").mkdir()
         call(
             *(*PODMAN, "create", "--name", self.container, "--runtime", "runc", "--privileged", "--systemd=always"),
-            *("--network=host", "--hostname", name, *ULIMITS, "--volume", f"{self.folder}/storage:/var/lib/containers"),
+            *(
+                "--network=host",
+                "--hostname",
+                name,
+                "--add-host",
+                f"{name}:127.0.0.1",
+                *ULIMITS,
+                "--volume",
+                f"{self.folder}/storage:/var/lib/containers",
+            ),
             *(DEVICE, "/sbin/init"),
         )
         sshd = self.folder / "sshd_config"
@@ -58,6 +89,7 @@ class Machine:
 
     def power_on(self) -> None:
         call(*PODMAN, "start", self.container)
+        self.pid = int(call(*PODMAN, "inspect", "--format", "{{.State.Pid}}", self.container))
         wait_for(self._answers, f"sshd of {self.name}", deadline_s=60)
 
     def _answers(self) -> bool:
@@ -69,6 +101,20 @@ class Machine:
         call(*PODMAN, "kill", "--signal", "KILL", self.container)
         call(*PODMAN, "wait", self.container)
 
+    def freeze(self) -> None:
+        """All of it stands still: the kernel still takes its connections, and nobody answers."""
+        call(*PODMAN, "pause", self.container)
+
+    def thaw(self) -> None:
+        call(*PODMAN, "unpause", self.container)
+
+    def read(self, path: str) -> str:
+        """A file of its disk while it runs; empty where there is none. Costs it nothing."""
+        try:
+            return Path(f"/proc/{self.pid}/root{path}").read_text()
+        except OSError:
+            return ""
+
     def inside(self, *words: str, check: bool = True) -> str:
         """Run something there, not by ssh."""
         done = subprocess.run(["podman", "exec", self.container, *words], capture_output=True, text=True, check=False)
@@ -78,3 +124,20 @@ class Machine:
     def close(self) -> None:
         subprocess.run([*PODMAN, "rm", "--force", "--time", "0", self.container], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def booted(names: Sequence[str], folder: Path) -> Iterator[list[Machine]]:
+    """Machines of these names, which end with the block."""
+    machines: list[Machine] = []
+    try:
+        machines.append(Machine(names[0], folder))  # makes the key of all
+        with ThreadPoolExecutor(2) as pool:
+            made = [pool.submit(Machine, name, folder) for name in names[1:]]
+        machines += [each.result() for each in made if each.exception() is None]
+        for each in made:
+            each.result()
+        yield machines
+    finally:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Machine.close, machines))

@@ -38,7 +38,7 @@ def infinite(path: Path) -> Bundle:
     return _bundle(path, lambda weights: weights["weight_ih_l0"][0, 2].fill_(1e10))
 
 
-def slow(path: Path, hidden: int = 2048) -> Bundle:
+def slow(path: Path, hidden: int = 4096) -> Bundle:
     """The same outputs as `good`, with very many units more that nothing hears."""
     small: dict[str, torch.Tensor] = {}
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from deploy.remote import change, delivery, looking, traffic
 from deploy.remote.audit import Entry, encode_entry, parse_audit, unfinished
 from deploy.remote.change import Change
-from deploy.remote.command import Command, parse_facts, script
+from deploy.remote.command import Command, Result, parse_facts, script
 from deploy.remote.layout import Layout, Slot
+from deploy.remote.ssh import CONNECTION_FAILED, telling, told, why_broken
 from deploy.remote.units import Service, quadlet_text, service_text, systemd_quote
 from edge_rnn.contract.errors import UsageError
 
@@ -207,6 +208,21 @@ def test_audit_lines_hold_no_line_break_whatever_is_told():
     line = encode_entry(Entry(time="t", who="a\nb", what="w", device="d\r\n"))
     assert len(line.splitlines()) == 1
     assert parse_audit(line + "\n", "x")[0].who == "a\nb"
+
+
+@pytest.mark.parametrize("status", [0, 1, 125, 254, 255])
+def test_status_of_a_command_is_told_as_it_is_and_never_as_that_of_a_broken_connection(status):
+    line = telling(shlex.join(("sh", "-c", f"echo out; printf err >&2; exit {status}")))
+    done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
+    assert done.returncode != CONNECTION_FAILED
+    assert told(done.returncode, done.stdout, done.stderr) == Result(status, b"out\n", b"err")
+
+
+def test_broken_connection_is_told_in_the_words_of_ssh():
+    sudo = b"sudo: unable to resolve host d: Name or service not known\n"
+    refused = b"ssh: connect to host 127.0.0.1 port 1: Connection refused\r\n"
+    assert why_broken(sudo) == "the connection broke"
+    assert why_broken(refused + sudo) == "ssh: connect to host 127.0.0.1 port 1: Connection refused"
 
 
 def test_facts_pass_over_what_is_no_fact():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,25 +10,18 @@ import pytest
 
 from tests.daemon.processes import wait_for
 from tests.deploy.containers import Registry
-from tests.deploy.machines import Machine
-from tests.deploy.town import Feed, Town, served
+from tests.deploy.machines import booted
+from tests.deploy.town import COUNT, Feed, Town, served
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(580)]
-COUNT = int(os.environ.get("EDGE_RNN_TOWN_DEVICES", "3"))
 
 
 @pytest.fixture(scope="module")
 def town(
     containers: None, registry: Registry, kafka_broker: str, disk: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Town]:
-    machines: list[Machine] = []
-    try:
-        for number in range(COUNT):
-            machines.append(Machine(f"t{number}", disk))
+    with booted([f"t{number}" for number in range(COUNT)], disk) as machines:
         yield Town(tmp_path_factory.mktemp("town"), machines, registry, kafka_broker)
-    finally:
-        for machine in machines:
-            machine.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +50,7 @@ def test_model_that_is_bad_in_the_shadow_of_the_canary_is_not_promoted(town, fee
     before = served(town.rows())
     said = town.deploy("up", town.release(name), status=1)
     assert reason in said
+    assert ": promoting" not in said
     assert f"{COUNT - 1} not-reached" in said
     assert served(town.rows()) == before
 
@@ -131,6 +124,7 @@ def test_device_serves_again_by_itself_after_a_power_cut(town):
 def test_exec_prune_and_unlock_do_what_they_say(town):
     said = town.deploy("exec", "python3", "-c", "print('in ' + 'here')", to="t0")
     assert "t0: in here" in said
+    assert "t0: it ended with status 255" in town.deploy("exec", "sh", "-c", "exit 255", to="t0", status=1)
     bundles = "/var/lib/edge-rnn/activity/bundles"
     before = town.machines[0].inside("ls", bundles).split()
     town.machines[0].inside("sh", "-c", 'printf \'x\\n{"who": "eve"}\\n\' >/var/lib/edge-rnn/activity/lock')
@@ -138,4 +132,10 @@ def test_exec_prune_and_unlock_do_what_they_say(town):
     assert "eve" in town.deploy("unlock", to="t0")
     town.deploy("prune", to="t0")
     assert len(town.machines[0].inside("ls", bundles).split()) < len(before)
-    assert town.rows()["t0"]["state"] == "ok"
+    by_ssh, loaded = town.machines[1], "localhost/edge-rnn/activity"
+    by_ssh.inside("sh", "-c", f"tar -cf - /etc/hostname | podman import --quiet - {loaded}:old")
+    names = ("podman", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    assert by_ssh.inside(*names).count(loaded) == 2
+    assert "t1: removed image=sha256:" in town.deploy("prune", to="t1")
+    assert by_ssh.inside(*names).count(loaded) == 1
+    assert {town.rows()[name]["state"] for name in ("t0", "t1")} == {"ok"}

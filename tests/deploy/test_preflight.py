@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
+import msgspec
 import pytest
 
 from deploy.fleet.inventory import Device, RolloutPolicy
@@ -123,3 +124,31 @@ def test_plan_and_preflight_of_four_hundred_devices_take_less_than_ten_seconds(t
     assert len(ready.facts) == 360
     assert {outcome.state for outcome in ready.outcomes.values()} == {"pending"}
     assert seconds < 10
+
+
+class FullDevice:
+    """Has 2 GB free, and the image of the release or not."""
+
+    def __init__(self, there: str) -> None:
+        self.there = there
+        self.asked: tuple[str, ...] = ()
+
+    def run(self, device: Device, command: Command) -> Result:
+        self.asked = command.argv
+        text = f"arch=x86_64\ntime={int(time.time())}\nfree={2 * 10**6}\npodman=podman version 4.3.1\n{self.there}\n"
+        return Result(0, f"{text}systemd=252\nflock=yes\nbroker=yes\n".encode())
+
+
+@pytest.mark.parametrize(("there", "able"), [("podman.image=yes", True), ("docker.image=yes", False), ("", False)])
+def test_device_needs_no_room_for_an_image_that_is_there(tmp_path, there, able):
+    executor = FullDevice(there)
+    site = site_of(inventory(["d0"]), executor, tmp_path)
+    release = release_of("x")
+    (image,) = release.images
+    large = msgspec.structs.replace(image, bytes=10**9)
+    shipment = shipment_of(msgspec.structs.replace(release, images=(large,)), tmp_path)
+    ready = preflight(site, shipment, site.fleet.device)
+    assert f"registry.test:5000/edge@{image.digest}" in executor.asked
+    assert bool(ready.facts) == able
+    if not able:
+        assert "2.05 GB free under /var/lib/edge-rnn, 3.50 GB needed" in ready.outcomes["d0"].reason

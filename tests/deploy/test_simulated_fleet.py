@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,53 @@ def test_device_that_is_away_gets_its_turn_when_it_is_back(simulated, site, serv
         (outcome,) = catch_up(site, shipment, site.fleet.device)
     assert outcome.state == "served"
     assert {row.release for row in status(site, site.fleet.device)} == {shipment.id}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "echo '{digest} ready' >>/etc/stub-behaviour",
+        "rm /var/lib/stub/images/{digest}; systemctl restart {unit}",
+        "sed -i s,^ExecStartPre=.*,ExecStartPre=/bin/false, /etc/systemd/system/{unit}.service; systemctl stop {unit}",
+    ],
+    ids=["not-ready", "dies", "does-not-start"],
+)
+def test_daemon_that_is_broken_is_replaced_without_a_shadow_and_the_others_are_compared(
+    simulated, site, served, tmp_path, fault
+):
+    broken = sorted(simulated.devices)[1]
+    device, digest = simulated.devices[broken], served.release.images[0].digest
+    slot = (device.root / "var/lib/edge-rnn/activity/active").readlink().name
+    device.sh(fault.format(digest=digest, unit=f"edge-rnn-activity-{slot}"))
+    assert {row.device for row in status(site, site.fleet.device) if row.state == "not-ready"} == {broken}
+    shipment = ship(simulated, site, f"mends-{tmp_path.name}", tmp_path)
+    with site.journal.held():
+        report = roll_out(site, shipment, site.fleet.device)
+    assert report.count("served") == len(simulated.devices), report
+    rows = status(site, site.fleet.device)
+    agree(simulated, rows)
+    assert {(row.state, row.release) for row in rows} == {("ok", shipment.id)}
+    done = {
+        name: [e.what for e in audits(simulated, name) if (e.release, e.outcome) == (shipment.id, "done")]
+        for name in simulated.devices
+    }
+    assert {name for name, whats in done.items() if "swap" in whats} == {broken}
+    assert {name for name, whats in done.items() if "start shadow" in whats} == set(done) - {broken}
+
+
+def test_status_of_a_device_whose_podman_hangs_is_told_within_half_a_minute(simulated, site, served):
+    name = sorted(simulated.devices)[1]
+    device = simulated.devices[name]
+    device.sh(
+        "mv /bin/podman /bin/podman.kept; printf '#!/bin/sh\\nexec sleep 1000\\n' >/bin/podman; chmod 755 /bin/podman"
+    )
+    try:
+        began = time.monotonic()
+        (row,) = status(site, [site.fleet.named(name)])
+        assert time.monotonic() - began < 30
+    finally:
+        device.sh("mv /bin/podman.kept /bin/podman")
+    assert (row.state, row.release) == ("not-ready", served.id)
 
 
 def test_rollback_goes_to_the_release_before_also_for_a_device_that_comes_back_later(simulated, site, served, tmp_path):

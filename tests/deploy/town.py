@@ -25,6 +25,11 @@ from tests.deploy.spoilt import MAKE, SPIKE
 TICKS, STREAMS = 5, 4
 """Records of one write: so many of each stream."""
 
+COUNT = int(os.environ.get("EDGE_RNN_TOWN_DEVICES", "3"))
+"""Devices; the more, the less often each is written to, as all of them share one machine."""
+
+EVERY_S = 0.02 if COUNT <= 3 else 0.2
+
 KAFKA = """
 [app.run.kafka]
 "session.timeout.ms" = 6000
@@ -37,7 +42,7 @@ KAFKA = """
 class Feed:
     """Writes to each device's topic again and again until it is stopped, knows what it wrote, and sees what is answered."""
 
-    def __init__(self, broker: str, names: list[str], every_s: float = 0.02) -> None:
+    def __init__(self, broker: str, names: list[str], every_s: float = EVERY_S) -> None:
         self._broker = open_broker(broker)
         self._every_s = every_s
         self._topics = [f"in-{name}" for name in names]
@@ -95,7 +100,13 @@ class Town:
     """Machines, their inventory, and the command."""
 
     def __init__(
-        self, folder: Path, machines: list[Machine], registry: Registry, broker: str, strategy: str = "promote"
+        self,
+        folder: Path,
+        machines: list[Machine],
+        registry: Registry,
+        broker: str,
+        strategy: str = "promote",
+        lost: str = "20%",
     ) -> None:
         self.folder, self.machines, self.registry, self.broker = folder, machines, registry, broker
         self._runtime: Path | None = None
@@ -131,19 +142,22 @@ on-new-model = "reset"
 [rollout]
 strategy = "{strategy}"
 canary = "1"
+parallel = 4
+lost = "{lost}"
 min-free = "1MB"
 [gates]
 min-records = 400
 within = "60s"
 ready = "60s"
 bake = "2s"
-step-ratio = 12
+step-ratio = 8
 {tables}"""
         )
 
     def deploy(self, *words: str, status: int = 0, to: str | None = None) -> str:
         chosen = [] if to is None else ["--to", to]
         fleet = ["--fleet", str(self.folder / "fleet.toml"), *chosen] if words[0] not in ("build", "push") else []
+        began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "edge_rnn.cli", "deploy", *words[:1], *fleet, *words[1:]],
             capture_output=True,
@@ -153,7 +167,7 @@ step-ratio = 12
             env={**os.environ, "XDG_STATE_HOME": str(self.folder / "state")},
         )
         said = done.stderr if "--json" in words else f"{done.stderr}{done.stdout}"
-        print(f"$ edge-rnn deploy {' '.join(words)}\n{said}", flush=True)
+        print(f"$ edge-rnn deploy {' '.join(words)}  # {time.monotonic() - began:.1f} s\n{said}", flush=True)
         assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 

@@ -49,5 +49,7 @@ def command(
             print(f"{answer.device.name}: {line}")
         for line in result.stderr.decode(errors="replace").splitlines():
             print(f"{answer.device.name}: {line}", file=sys.stderr)
+        if result.status:
+            print(f"edge-rnn: {answer.device.name}: it ended with status {result.status}", file=sys.stderr)
     if failed:
         raise RolloutFailed(f"{failed} of {len(answers)} devices did not end with status 0")
