@@ -16,7 +16,7 @@ allows it: few commits pay for it then."""
 
 LITTLE_BYTES = 256 << 10
 
-SNAPSHOT_SHARE = 0.04
+SNAPSHOT_SHARE = 0.03
 """Without a budget in bytes, the part of the loop's time that snapshots may take. The client's threads and the broker
 take about twice as much again for them."""
 
