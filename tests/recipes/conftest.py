@@ -29,7 +29,7 @@ SHORT = {
     "digits": {"epochs": 8},
     "heartbeat": {"epochs": 12},
     "keyword": {"epochs": 16},
-    "music": {"epochs": 5, "hidden": 96, "learning_rate": 0.01, "dropout": 0.0},
+    "music": {"epochs": 10, "hidden": 96, "learning_rate": 0.005, "dropout": 0.0},
     "sentiment": {"epochs": 5, "hidden": 32, "learning_rate": 0.004},
     "speaker": {"epochs": 25},
     "stocks": {"epochs": 3},

@@ -13,7 +13,7 @@ import pytest
 from edge_rnn.cli.main import run
 from edge_rnn.contract.bundle import Bundle
 from edge_rnn.contract.errors import EngineError, GateFailed, MissingDependency
-from runtime.engines import devices
+from runtime.engines import cupy_device, devices
 from runtime.engines.choice import choose
 from runtime.engines.cpu import CpuEngine, open_cpu_engine
 from runtime.engines.devices import open_engine
@@ -125,26 +125,41 @@ def test_auto_without_a_gpu_is_the_cpu_without_a_word(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(("driver", "missing"), [(True, "CuPy"), (False, "libcuda.so.1")])
 def test_auto_with_a_gpu_that_nothing_can_use_falls_back_to_the_cpu(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    driver: bool,
+    missing: str,
 ) -> None:
+    monkeypatch.setattr(cupy_device, "driver_there", lambda: driver)
     monkeypatch.setattr(devices, "present_gpu", lambda: "sm_89")
     monkeypatch.setattr(devices, "installed_library", lambda: object())
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     choice = open_engine(bundle, "auto", cache_dir=tmp_path)
     assert choice.name == "cpu"
     assert set(choice.failed) == {"tensorrt", "cuda"}
-    assert "CuPy" in choice.failed["cuda"]
+    assert missing in choice.failed["cuda"]
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize(("driver", "missing"), [(True, ("CuPy", "TensorRT")), (False, ("libcuda.so.1",))])
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_daemon_on_a_device_that_is_not_there_ends_with_one_line(
-    bundle: Bundle, tmp_path: Path, device: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    tmp_path: Path,
+    device: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    driver: bool,
+    missing: tuple[str, ...],
 ) -> None:
+    monkeypatch.setattr(cupy_device, "driver_there", lambda: driver)
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     call = ["run", str(bundle.path), "--input", "a", "--output", "b", "--broker", f"sqlite:{tmp_path / 'b.db'}"]
     assert run([*call, "--create-topics", "--state-dir", str(tmp_path), "--device", device]) == 1
     told = capsys.readouterr().err.strip().splitlines()
-    assert len([line for line in told if "CuPy" in line or "TensorRT" in line]) == 1
+    assert len([line for line in told if any(each in line for each in missing)]) == 1
     assert not any("Traceback" in line for line in told)
