@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def main() -> int:
                 backlog.close()
             ratios[emit] = statistics.median(
                 2 * run.frames_per_cpu_s / (before + after)
-                for run, before, after in zip(runs, beside, beside[1:], strict=True)
+                for run, (before, after) in zip(runs, pairwise(beside), strict=True)
             )
             report[f"backlog, {emit}"] = [run.told() for run in runs]
             report[f"alone beside it, {emit}"] = beside
