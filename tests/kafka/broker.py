@@ -84,9 +84,8 @@ def fetch_jars() -> Path:
     """The folder of Kafka's jars; fetched by Maven if not there. Raises `KafkaUnavailable`."""
     if shutil.which("java") is None:
         raise KafkaUnavailable("Java is not installed; install a JRE of version 17 or later")
-    jars = (
-        Path(os.environ.get("EDGE_RNN_KAFKA_CACHE", CACHE)).resolve() / "jars-4.1.1"
-    )  # Maven knows another folder as its own
+    cache = Path(os.environ.get("EDGE_RNN_KAFKA_CACHE", CACHE))
+    jars = cache.resolve() / "jars-4.1.1"  # to Maven a relative folder is one beside its pom
     if (jars / ".complete").exists():
         return jars
     maven = shutil.which("mvn")
