@@ -38,7 +38,7 @@ from runtime.transports.protocol import MemberSettings, Position
 
 POLL_SLICE_S = 0.1
 QUEUE_KB = 16_384
-QUEUE = 20_000
+QUEUE = 65_536
 LEAST_QUEUE_KB = 512
 LEAST_QUEUE = 1_000
 """What waits to be polled: kilobytes and messages of all partitions, and the least of one."""
