@@ -10,7 +10,7 @@ from __future__ import annotations
 FIRST = 4096
 """Records of a poll while nothing is known yet."""
 
-WEIGHT = 0.3
+WEIGHT = 0.5
 """Of the latest batch in the running mean of a record's time."""
 
 
