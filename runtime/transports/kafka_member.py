@@ -99,7 +99,8 @@ class KafkaMember(ABC):
         except BaseException:
             self.close()
             raise
-        OrphanWatch(self.settings, self.counts.input, self._group.assignments, self._closing, self._group.prepare)
+        asked, prepare = self._group.assignments, self._group.prepare
+        OrphanWatch(self.settings, self.counts.input, asked, self._closing, lambda: len(self.owned), prepare)
 
     @property
     def input_partitions(self) -> int:

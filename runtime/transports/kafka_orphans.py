@@ -3,6 +3,9 @@
 A member revokes a partition and dies before it joins again: as a static member it gets its old assignment back, without
 the partition and without a rebalance, so that nobody has it until the group's next one. What brings a rebalance about
 is a member that leaves and joins again; that is done by the one which has the least to give up, best by one with nothing.
+
+While a member has all partitions itself nobody is asked: to load what asks takes an eighth of a second of a processor and
+11 MB, on every device that is alone in its group.
 """
 
 from __future__ import annotations
@@ -32,24 +35,30 @@ class OrphanWatch:
         partitions: int,
         ask: Callable[[], Assignments | None],
         closing: threading.Event,
+        held: Callable[[], int],
         prepare: Callable[[], object] = lambda: None,
     ) -> None:
-        """``prepare`` is called once before ``ask``, on the same thread."""
+        """``held`` says how many partitions this member has. ``prepare`` is called before the first ``ask``, on the same thread."""
         self._settings = settings
         self._partitions = partitions
         self._ask = ask
         self._closing = closing
+        self._held = held
         self._prepare = prepare
         threading.Thread(target=self._watch, name="edge-rnn-orphans", daemon=True).start()
 
     def _watch(self) -> None:
         before: set[int] = set()
         members = 1
-        if self._closing.wait(LOOK_EVERY_S):
-            return
-        self._prepare()
+        prepared = False
         while not self._closing.wait(look_every_s(members)):
+            if self._held() >= self._partitions:
+                before, members = set(), 1
+                continue
             try:
+                if not prepared:
+                    prepared = True
+                    self._prepare()
                 held = self._ask()
             except Exception as error:
                 if not self._closing.is_set() and not isinstance(error, TransportError):

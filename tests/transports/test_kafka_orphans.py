@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import asdict
@@ -14,8 +15,8 @@ import pytest
 
 from runtime.transports import kafka_orphans
 from runtime.transports.connect import open_broker
-from runtime.transports.kafka_orphans import least, look_every_s, orphans
-from runtime.transports.protocol import Client
+from runtime.transports.kafka_orphans import OrphanWatch, least, look_every_s, orphans
+from runtime.transports.protocol import Client, MemberSettings
 from tests.transports.places import PARTITIONS, make_place, new_member
 
 
@@ -34,6 +35,28 @@ def test_orphans_when_members_lack_some_then_those_and_the_least_member_acts() -
     assert orphans(held, 5) == {3}
     assert least(held) == "a"
     assert least({**held, "z": set()}) == "z"
+
+
+def test_watch_while_a_member_has_all_partitions_then_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_orphans, "LOOK_EVERY_S", 0.002)
+    looked, asked, closing = threading.Semaphore(0), threading.Event(), threading.Event()
+    owned = {0, 1}
+
+    def held() -> int:
+        looked.release()
+        return len(owned)
+
+    def ask() -> None:
+        asked.set()
+
+    settings = MemberSettings(broker="nowhere", group="g", instance="a", input="in", output="out")
+    OrphanWatch(settings, 2, ask, closing, held)
+    for _ in range(5):
+        assert looked.acquire(timeout=10)
+    assert not asked.is_set()
+    owned.remove(1)
+    assert asked.wait(10)
+    closing.set()
 
 
 @pytest.mark.kafka
