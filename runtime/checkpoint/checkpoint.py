@@ -4,9 +4,10 @@
 
     1. choose     a few dirty streams, the oldest first, and all that ended or were evicted
     2. send       their snapshots, tombstones and closings, within the open epoch
-    3. commit     with each offset, the lowest one that a dirty stream still needs
+    3. outputs    what is left of them to send, while the model is at the next epoch
+    4. commit     with each offset, the lowest one that a dirty stream still needs
 
-States on a device are only begun to be read in 1, and sent before 3, while the model is at the next epoch.
+States on a device are only begun to be read in 1, and sent before 4, while the model is at the next epoch.
 
 At-least-once has no transaction around these. The offsets are then committed first, as if nothing
 had been chosen, and the snapshots follow with the next epoch, so that none is ever beyond them.
@@ -38,6 +39,10 @@ PIECE_BYTES = 1 << 20
 
 MOST_VOID = 4096
 """Most closings of a partition that one commit deletes; the others stand until the next."""
+
+
+def nothing() -> None:
+    """Nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +151,14 @@ class Checkpoint:
         self,
         offsets: Mapping[int, int],
         now_s: float,
+        send_outputs: Callable[[], None] = nothing,
         *,
         last: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> Committed:
         """Send the snapshots that are due and commit the epoch at these input offsets.
 
+        ``send_outputs`` sends what is left of the epoch's outputs: behind ``meanwhile``, where that may come first.
         ``last``: the daemon stops; save as much as `DRAIN_BYTES` allows (all, if every commit does). ``meanwhile`` is
         called once the states are not looked at any more, and may set them in motion again; what it starts is of the
         next epoch. Raises `CommitAborted` or `Fenced`; the states are then ahead of the committed offset.
@@ -159,12 +166,13 @@ class Checkpoint:
         self._offsets.update(offsets)
         left_s = 0.0
         if self._snapshots_follow:
+            send_outputs()
             sent = self._commit_first(offsets, now_s, last=last)
             if meanwhile is not None:
                 meanwhile()
         else:
             sent = self._send_due(now_s, last=last, beside=meanwhile is not None)
-            left_s = self._commit_positions({*offsets, *sent.partitions}, meanwhile, sent.left)
+            left_s = self._commit_positions({*offsets, *sent.partitions}, meanwhile, send_outputs, sent.left)
         self._pace.spent(sent.rows, sent.seconds + left_s, now_s)
         return Committed(sent.records, sent.records * self._record_bytes)
 
@@ -179,19 +187,24 @@ class Checkpoint:
         return sent
 
     def _commit_positions(
-        self, partitions: set[int], meanwhile: Callable[[], None] | None = None, left: Sequence[Callable[[], None]] = ()
+        self,
+        partitions: set[int],
+        meanwhile: Callable[[], None] | None = None,
+        send_outputs: Callable[[], None] = nothing,
+        left: Sequence[Callable[[], None]] = (),
     ) -> float:
-        """Commit, once what is left to send has been sent; returns how long that took."""
+        """Commit, once what is left to send has been sent; returns how long that took for the snapshots."""
         positions = {partition: self._position(partition) for partition in sorted(partitions)}
-        self._passing("before-commit")
         if meanwhile is not None:
             meanwhile()
+        send_outputs()
         began = time.perf_counter()
         for send in left:
             send()
         took_s = time.perf_counter() - began
         if left:
             self._passing("snapshots-sent")
+        self._passing("before-commit")
         self._transport.commit(positions)
         self._passing("committed")
         self._committed.update({partition: self._offsets[partition] for partition in partitions})

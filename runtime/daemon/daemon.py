@@ -2,8 +2,8 @@
 
 The loop runs on one thread; under load the model runs on another (`Pipeline`) while this one sends
 the results of the batch before and polls the one after. A commit is a barrier: all that was polled
-for it has been applied whole, its outputs are sent and its due states read before the model goes on,
-so the position, the outputs and the states always agree. A partition's way, and who knows of it::
+for it has been applied whole and its due states are read before the model goes on, and its outputs
+are sent before it commits, so the position, the outputs and the states always agree. A partition's way, and who knows of it::
 
     assigned ──► recovering ──► replaying ──► live ──► revoked or lost
                  `_recovering`  `_replaying`  both in `_serving`
@@ -286,18 +286,17 @@ class Daemon:
         return _Applied(batch, processed, replayed, time.monotonic() - began)
 
     def _finish(self, applied: list[_Applied]) -> None:
-        """Send what the model said, and note how far that is."""
+        """Note how far the model is, and send what it said."""
+        self._note(applied)
+        self._send(applied)
+
+    def _note(self, applied: list[_Applied]) -> None:
+        """How far the model is; nobody of the streams goes after this, so that it may go on."""
         for each in applied:
             batch, processed = each.batch, each.processed
             self._metrics.replayed(each.replayed)
             self._pace.took(len(batch) + each.replayed, each.took_s)
             if processed is not None:
-                self._passing("applied")
-                if len(processed.outputs):
-                    self._transport.send(processed.outputs, "output")
-                if processed.errors:
-                    self._bury(processed.dead_letters, processed.errors)
-                self._passing("sent")
                 for partition in batch.positions:
                     mine = batch.timestamps[batch.partitions == partition]
                     if mine.size:
@@ -307,6 +306,17 @@ class Daemon:
             self._positions.update(batch.positions)
         if applied and not self._pipeline:
             self._evict()
+
+    def _send(self, applied: list[_Applied]) -> None:
+        """What the model said."""
+        for each in applied:
+            if each.processed is not None:
+                self._passing("applied")
+                if len(each.processed.outputs):
+                    self._transport.send(each.processed.outputs, "output")
+                if each.processed.errors:
+                    self._bury(each.processed.dead_letters, each.processed.errors)
+                self._passing("sent")
 
     def _evict(self) -> None:
         most = self._settings.max_streams
@@ -343,10 +353,13 @@ class Daemon:
     def _commit(self, *, last: bool = False, following: RecordBatch | None = None) -> None:
         """The barrier; see the top. ``following`` goes through the model while the broker commits."""
         begin_next = None if following is None else self._prepared(following)
-        self._finish(self._pipeline.wait())
+        applied = self._pipeline.wait()
+        self._note(applied)
         self._observe()
         began = time.monotonic()
-        committed = self._checkpoint.commit(self._positions, began, last=last, meanwhile=begin_next)
+        committed = self._checkpoint.commit(
+            self._positions, began, lambda: self._send(applied), last=last, meanwhile=begin_next
+        )
         took_s = time.monotonic() - began
         self._commit_s += COMMIT_WEIGHT * (took_s - self._commit_s)
         self._metrics.committed(took_s, committed.snapshots, committed.snapshot_bytes, self._epoch_timestamps)
