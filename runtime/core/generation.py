@@ -8,6 +8,7 @@ into a snapshot beside the states; restored, it says the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -202,7 +203,7 @@ class Generator:
         specs = engine.manifest.outputs
         last = np.zeros((len(slots), specs[0].width if specs else 0), np.float32)
         good = np.ones(len(slots), bool)
-        limits = self._limits if engine.manifest.has_time else Limits(chunk=1, steps=self._limits.steps)
+        limits = self._limits if engine.manifest.has_time else replace(self._limits, chunk=1)
         order = {slot: row for row, slot in enumerate(slots)}
         spec = engine.manifest.inputs[0]
         for call in plan(np.asarray(slots, np.int64), ends - lengths, lengths, limits):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -90,7 +90,7 @@ class Processor:
         self._encoder = encoder
         self._settings = settings
         limits = settings.limits
-        self._limits = limits if engine.manifest.has_time else Limits(chunk=1, steps=limits.steps)
+        self._limits = limits if engine.manifest.has_time else replace(limits, chunk=1)
         self._others = others
         self._sound = sound
         columns = [spec.dtype for spec in engine.manifest.inputs for _ in range(spec.width)]

@@ -27,10 +27,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a call: at most ``chunk`` steps along time (a power of two) and ``steps`` = time x batch."""
+    """Bounds of a call: at most ``chunk`` steps along time (a power of two), ``steps`` = time x batch, and ``streams``."""
 
     chunk: int = 256
     steps: int = 16384
+    streams: int = 16384
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
@@ -112,7 +113,7 @@ def _rows_by_stream(slots: np.ndarray, starts: np.ndarray, lengths: np.ndarray) 
 
 def _calls(pending: _Pending, streams: np.ndarray, done: np.ndarray, chunk: int, limits: Limits) -> Iterator[Call]:
     """Calls of ``chunk`` steps for these streams; moves ``done`` on."""
-    widest = max(1, limits.steps // chunk)
+    widest = max(1, min(limits.steps // chunk, limits.streams))
     steps = np.arange(chunk)[:, None]
     for begin in range(0, streams.size, widest):
         some = streams[begin : begin + widest]

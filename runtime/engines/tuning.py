@@ -43,8 +43,9 @@ class Tuning:
     rates: dict[int, float] = field(default_factory=dict)
 
     def bound(self, limits: Limits) -> Limits:
-        """The same, with calls no larger than what is best here."""
-        return Limits(limits.chunk, max(LEAST_STREAMS * limits.chunk, min(limits.steps, self.streams)))
+        """The same, with calls no larger than what is best here: neither of one step, nor of chunks along time."""
+        steps = max(LEAST_STREAMS * limits.chunk, min(limits.steps, self.streams))
+        return Limits(limits.chunk, steps, min(limits.streams, self.streams))
 
 
 def measure(

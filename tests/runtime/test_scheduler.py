@@ -18,14 +18,15 @@ def planned(records: list[tuple[int, int]], limits: Limits) -> list[Call]:
     return list(plan(slots, np.cumsum(lengths) - lengths, lengths, limits))
 
 
-@given(RECORDS, st.sampled_from([1, 2, 8, 64]), st.integers(64, 200))
-def test_plan_of_any_records_takes_every_row_once_and_in_order(records, chunk, steps):
+@given(RECORDS, st.sampled_from([1, 2, 8, 64]), st.integers(64, 200), st.integers(1, 9))
+def test_plan_of_any_records_takes_every_row_once_and_in_order(records, chunk, steps, streams):
     taken: dict[int, list[int]] = {}
-    for call in planned(records, Limits(chunk, steps)):
+    for call in planned(records, Limits(chunk, steps, streams)):
         time, batch = call.rows.shape
         assert time & (time - 1) == 0
         assert time <= chunk
         assert time * batch <= steps
+        assert batch <= streams
         assert len(set(call.slots.tolist())) == batch == call.slots.size
         for column, slot in enumerate(call.slots.tolist()):
             taken.setdefault(slot, []).extend(call.rows[:, column].tolist())

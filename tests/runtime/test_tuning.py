@@ -6,9 +6,10 @@ import threading
 import time
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 
-from runtime.core.scheduler import LEAST_STREAMS, Limits
+from runtime.core.scheduler import LEAST_STREAMS, Limits, plan
 from runtime.engines import tuning
 from runtime.engines.tuning import SIZES, Tuning, measure
 
@@ -75,6 +76,14 @@ def test_bound_keeps_a_chunk_of_some_streams_whole():
     assert Tuning(streams=512).bound(Limits(chunk=16)).steps == 512
     assert Tuning(streams=512).bound(Limits(chunk=1024)).steps == LEAST_STREAMS * 1024
     assert Tuning(streams=512).bound(Limits(chunk=1, steps=100)).steps == 100
+
+
+def test_bound_of_calls_of_one_step_is_what_is_best_whatever_the_chunk():
+    """Twice the streams, whose states no longer fit the cache, took a quarter more time each among a million."""
+    limits = Tuning(streams=512).bound(Limits(chunk=256))
+    slots = np.arange(2000)
+    assert {call.rows.shape for call in plan(slots, slots, np.ones_like(slots), limits)} == {(1, 512), (1, 464)}
+    assert Tuning(streams=512).bound(Limits(streams=20)).streams == 20
 
 
 def test_measure_of_a_slow_model_tries_fewer_sizes(lstm_bundle):
