@@ -61,18 +61,21 @@ class GroupView:
         """Raises `BrokerUnreachable`."""
         from runtime.transports.kafka_python_clients import KafkaPythonAdmin
 
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if self._admin is None:
                     settings = self._settings
                     self._admin = KafkaPythonAdmin(settings.broker, settings.properties, ANSWER_S, strict=False)
-                return self._admin.group(self._settings.group)
-            except TransportError as error:
-                self._drop()
-                raise BrokerUnreachable(str(error)) from error
-            finally:
-                if self._closed:
+                try:
+                    return self._admin.group(self._settings.group)
+                except BaseException:
                     self._drop()
+                    raise
+        except TransportError as error:
+            raise BrokerUnreachable(str(error)) from error
+        finally:
+            if self._closed:  # in the meantime; whichever of the two comes last frees the connections
+                self.close()
 
     def _drop(self) -> None:
         admin, self._admin = self._admin, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import selectors
 import socket
 import time
 import uuid
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -41,7 +43,29 @@ __all__ = [
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())  # its log goes where the application's goes, or nowhere
 
-BASE = {"reconnect_backoff_max_ms": 1000}
+
+class ClosingSelector(selectors.DefaultSelector):
+    """Closed, as the last part of its client, it closes what the client left open.
+
+    A client that is closed while a connection is being made, or before a request is written, forgets the socket (kafka-python
+    3.0.12: ``KafkaTCPTransport.close`` waits to have written, and the loop ends first).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: WeakSet[socket.socket] = WeakSet()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        self._seen.add(fileobj)
+        return super().register(fileobj, events, data)
+
+    def close(self) -> None:
+        super().close()
+        for left in list(self._seen):
+            left.close()
+
+
+BASE = {"reconnect_backoff_max_ms": 1000, "selector": ClosingSelector}
 KNOWN = set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG) | set(KafkaAdminClient.DEFAULT_CONFIG)
 ALIASES = {"ssl_ca_location": "ssl_cafile", "ssl_certificate_location": "ssl_certfile", "ssl_key_location": "ssl_keyfile",
            "ssl_key_password": "ssl_password", "sasl_mechanisms": "sasl_mechanism", "sasl_username": "sasl_plain_username",
