@@ -16,6 +16,7 @@ from tests.models_for_tests import make_bundle
 MODELS: dict[str, dict[str, object]] = {
     "lstm128": {"cell": "lstm", "inputs": 16, "hidden": 128, "layers": 2, "outputs": 1},
     "gru32": {"cell": "gru", "inputs": 3, "hidden": 32, "layers": 1, "outputs": 1},
+    "lstm1024": {"cell": "lstm", "inputs": 16, "hidden": 1024, "layers": 2, "outputs": 1},
     "lstm512": {"cell": "lstm", "inputs": 16, "hidden": 512, "layers": 2, "outputs": 1},
 }
 """The models, with random weights. ``lstm128`` is the one that the others' figures were measured with."""
