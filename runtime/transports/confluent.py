@@ -24,6 +24,7 @@ from runtime.transports.confluent_source import Event, Source, last_offsets, mak
 from runtime.transports.kafka_member import (
     ASK_AGAIN_MS,
     COMMIT_DEADLINE_S,
+    HEARTBEAT_MS,
     METADATA_MS,
     MOST_ASK_AGAIN_MS,
     KafkaMember,
@@ -90,6 +91,7 @@ class ConfluentTransport(KafkaMember):
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
+            heartbeat_interval_ms=HEARTBEAT_MS,
             fetch_wait_max_ms=100,  # a partition that is newly served waits for a fetch under way
             isolation_level="read_committed",
             auto_offset_reset="error",

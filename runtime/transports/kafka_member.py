@@ -30,6 +30,10 @@ RIVAL_LOOK_S = 0.2
 SESSION_MS = 45_000
 """``session.timeout.ms`` of both clients by default."""
 
+HEARTBEAT_MS = 1000
+"""With a heartbeat the coordinator tells a member that the group changes; the others wait for it in the meantime. The
+clients' 3 s are what a partition that moves would stand still, and with kafka-python those that stay, too."""
+
 ASK_AGAIN_MS = 20
 MOST_ASK_AGAIN_MS = 200
 """Pauses of a consumer whose question is not answered yet. While a commit is pending nobody is told a group's positions,

@@ -11,6 +11,7 @@ from runtime.core.batch import Outgoing, RecordBatch
 from runtime.transports.kafka_member import (
     ASK_AGAIN_MS,
     COMMIT_DEADLINE_S,
+    HEARTBEAT_MS,
     METADATA_MS,
     KafkaMember,
     log,
@@ -90,6 +91,7 @@ class KafkaPythonTransport(KafkaMember):
             isolation_level="read_committed",
             auto_offset_reset="none",
             fetch_max_bytes=16 << 20,
+            heartbeat_interval_ms=HEARTBEAT_MS,
             metadata_max_age_ms=METADATA_MS,
             retry_backoff_ms=ASK_AGAIN_MS,
             allow_auto_create_topics=False,
