@@ -50,6 +50,7 @@ librdkafka's 100 ms between would be the longest part of many a commit."""
 
 COMMIT_SLICE_S = 10.0
 STUCK_S = 5.0
+SILENT_S = 30.0
 SETTLE_S = 60.0
 SETTLE_LOOK_S = 0.02
 
@@ -69,6 +70,7 @@ class ConfluentTransport(KafkaMember):
         self._joined = threading.Event()
         self._calls = LimitedCalls("edge-rnn-transaction")
         self._stuck = False
+        self._silent: dict[int, tuple[float, float]] = {}
 
     def make_clients(self) -> None:
         settings = self.settings
@@ -218,9 +220,27 @@ class ConfluentTransport(KafkaMember):
                 ours = np.isin(records.partitions, list(self.next))
                 records = records.pick(np.flatnonzero(ours).tolist(), ())
                 given = last_offsets(records)
+            for partition in [*given, *ends]:
+                self._silent.pop(partition, None)
+            if self._silent:
+                self._ask_anew()
             positions = self.advance(given, ends)
             if positions or news or time.monotonic() >= deadline:
                 return replace(records, positions=positions)
+
+    def _ask_anew(self) -> None:
+        """Partitions that have given neither a record nor their end since they are served are asked for once more.
+
+        A healthy one says at once where its end is. librdkafka was seen to give nothing of a partition for ever.
+        """
+        now = time.monotonic()
+        for partition, (since, patience_s) in [*self._silent.items()]:
+            if partition not in self.next:
+                del self._silent[partition]
+            elif now - since >= patience_s:
+                log.warning("%s/%d gives nothing for %.0f s: asking anew", self.settings.input, partition, now - since)
+                self.seek(partition, self.next[partition])
+                self._silent[partition] = (now, 2 * patience_s)  # on a slow line the first records may take long
 
     def _take_event(self, event: Event, ends: dict[int, int]) -> None:
         if event.code == KafkaError._PARTITION_EOF:
@@ -246,8 +266,11 @@ class ConfluentTransport(KafkaMember):
         # Not `seek`: it is refused where the fetch ended in an error, and a partition that was paused and sought may
         # give nothing for a second, until librdkafka's thread looks again.
         self._consumer.incremental_unassign([place])
-        self._consumer.incremental_assign([place])
+        # Before it is assigned: librdkafka numbers what it is asked to do with a partition and drops what comes with a
+        # lower number than the last, and beside `resume` its own thread would ask for the start of the fetch.
         self._consumer.resume([place])
+        self._consumer.incremental_assign([place])
+        self._silent[partition] = (time.monotonic(), SILENT_S)
 
     def committed(self, partition: int) -> Position | None:
         question = partial(self._consumer.committed, [self._place(partition)], timeout=5.0)
