@@ -37,6 +37,9 @@ class Running(Protocol):
     def check(self) -> None:
         """Raises when it has failed."""
 
+    def log(self) -> str:
+        """The end of what it has logged."""
+
     def stop(self) -> None:
         """End it in good order, after which nothing of it is left."""
 
@@ -68,11 +71,14 @@ class PeerRunning:
     def began(self) -> float | None:
         return self._began
 
+    def log(self) -> str:
+        return self._text()[-2000:]
+
     def check(self) -> None:
         # WNOWAIT: one that has ended stays in /proc until `stop`, and so do the figures of what it used.
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is not None and ended.si_status != 0:
-            raise RuntimeError(f"a peer failed with {ended.si_status}: {self._text()[-2000:]}")
+            raise RuntimeError(f"a peer failed with {ended.si_status}: {self.log()}")
 
     def _text(self) -> str:
         return Path(self._log.name).read_text(errors="replace")
@@ -119,9 +125,12 @@ class OursRunning:
         found = re.search(r"^(\S+) .*partition ready", self._process.text(), re.MULTILINE)
         return datetime.fromisoformat(found[1]).timestamp() if found else None
 
+    def log(self) -> str:
+        return self._process.text()[-2000:]
+
     def check(self) -> None:
         if not self._process.alive():
-            raise RuntimeError(f"edge-rnn run ended: {self._process.text()[-2000:]}")
+            raise RuntimeError(f"edge-rnn run ended: {self.log()}")
 
     def stop(self) -> None:
         try:

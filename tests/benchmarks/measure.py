@@ -106,7 +106,7 @@ def _watch(
             told = True
             on_began(running.pid)
         running.check()
-        assert time.time() < deadline, f"{end} of {n} outputs after {DEADLINE_S} s"
+        assert time.time() < deadline, f"{end} of {n} outputs after {DEADLINE_S} s; its log:\n{running.log()}"
         time.sleep(LOOK_S)
 
 
