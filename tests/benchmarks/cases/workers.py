@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 from tests.benchmarks.site import Site, ratio_of
 from tests.benchmarks.workload import Workload
 
@@ -19,11 +15,6 @@ ONE, TWO, THREADED = "ours confluent --threads 1", "ours confluent --workers 2",
 
 def workers(site: Site) -> None:
     """2-layer LSTMs of 1,024 and of 512. Without flags one worker takes both cores, too: that is told beside."""
-    help_ = [sys.executable, "-m", "edge_rnn.cli", "run", "--help"]
-    known = subprocess.run(help_, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
-    if "--workers" not in known.stdout:
-        site.skipped["two workers"] = "edge-rnn run has no --workers yet"
-        return
     larger, large = (
         site.compare(f"workers, {model}", [ONE, TWO, THREADED], model, Workload(4000, events))
         for model, events in (LARGER, LARGE)
