@@ -49,6 +49,9 @@ RETRY_MS = 5
 librdkafka's 100 ms between would be the longest part of many a commit."""
 
 COMMIT_SLICE_S = 10.0
+TAKE_SLICE_S = 0.04
+"""Of a first try to take the transactions, doubled each time. While an older self's last one is being completed the
+broker asks to try again, and librdkafka does so after half a second, or at once when it is called again."""
 STUCK_S = 5.0
 SILENT_S = 30.0
 SETTLE_S = 60.0
@@ -166,7 +169,7 @@ class ConfluentTransport(KafkaMember):
 
     def _begin_producing(self, timeout_s: float) -> None:
         """Take the transactions from an older self."""
-        self._retry("init_transactions", timeout_s)
+        self._retry("init_transactions", timeout_s, slice_s=TAKE_SLICE_S)
 
     def renew_producer(self) -> None:
         self._drop_producer()
@@ -199,6 +202,7 @@ class ConfluentTransport(KafkaMember):
         client.pause(places)
         if client is self._consumer:
             self.gained([each.partition for each in places])
+            self._source.interrupt()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -344,13 +348,13 @@ class ConfluentTransport(KafkaMember):
     def abort_transaction(self) -> None:
         self._retry("abort_transaction", COMMIT_DEADLINE_S)
 
-    def _retry(self, call: str, timeout_s: float, *arguments: Any) -> None:
+    def _retry(self, call: str, timeout_s: float, *arguments: Any, slice_s: float = COMMIT_SLICE_S) -> None:
         """One call of the transaction's protocol, again while its error says so. Raises what the error means."""
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = max(0.1, deadline - time.monotonic())
             try:
-                self._limited(getattr(self._producer, call), *arguments, min(COMMIT_SLICE_S, left_s))
+                self._limited(getattr(self._producer, call), *arguments, min(slice_s, left_s))
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or error.args[0].fatal() or error.args[0].txn_requires_abort():
@@ -358,7 +362,9 @@ class ConfluentTransport(KafkaMember):
                 if time.monotonic() > deadline:
                     text = unreachable_text(self.settings.broker, timeout_s, f"{call}: {error.args[0].name()}")
                     raise BrokerUnreachable(text) from error
-                log.warning("%s: no answer yet from %s, asking again", call, self.settings.broker)
+                if slice_s >= COMMIT_SLICE_S:
+                    log.warning("%s: no answer yet from %s, asking again", call, self.settings.broker)
+                slice_s = min(COMMIT_SLICE_S, 2 * slice_s)
 
     def _limited(self, call: Any, *arguments: Any) -> None:
         """Make a call on another thread: some of librdkafka's outlast their own time limit, even for ever."""

@@ -48,6 +48,9 @@ class Source(Protocol):
         The client serves its callbacks in here, on this thread.
         """
 
+    def interrupt(self) -> None:
+        """To be called by a callback that has news: the fetch that serves it need not wait any longer."""
+
     def close(self) -> None:
         """To be called before the consumer goes."""
 
@@ -76,6 +79,9 @@ class ObjectSource:
                 messages += self._consumer.consume(most - 1, 0)
         return _fetched(messages)
 
+    def interrupt(self) -> None:
+        """Nothing to do: librdkafka waits on, and gives no handle on that."""
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -86,19 +92,24 @@ class ColumnSource:
     def __init__(self, consumer: Any, queues: QueueReader) -> None:
         self._consumer = consumer
         self._queues = queues
+        self._interrupted = False
 
     def part(self, partition: int) -> None:
         self._queues.part(partition)
 
     def fetch(self, partitions: Collection[int], most: int, timeout_s: float) -> Fetched:
         deadline = time.monotonic() + timeout_s
+        self._interrupted = False
         while True:
             own = self._consumer.consume(EVENTS, 0)
             found = _fetched(own) if own else self._take(partitions, most)
             left_s = deadline - time.monotonic()
-            if found is not None or left_s <= 0:
+            if found is not None or self._interrupted or left_s <= 0:
                 return found or Fetched(no_records())
             self._queues.wait(left_s)
+
+    def interrupt(self) -> None:
+        self._interrupted = True
 
     def _take(self, partitions: Collection[int], most: int) -> Fetched | None:
         taken = self._queues.take(list(partitions), most)

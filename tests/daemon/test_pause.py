@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 EVERY_S = 0.01
 ASK = (sys.executable, "-m", "deploy.device.http")
+ROUNDS = 3
+SETTLED_S = 1.0
 LIVE = ("--instance", "live", "--on-new-model", "reset", "--log-format", "json")
 
 
@@ -76,6 +78,7 @@ class Watch:
         self.write_no_more()
         self._stop.set()
         self._threads[1].join()
+        self._writer.broker.close()
 
     def complete(self) -> bool:
         return all(len(answers) >= self.sent for answers in self.answers)
@@ -96,42 +99,51 @@ def observed(process: DaemonProcess) -> int:
 def test_promotion_pauses_a_partition_for_less_time_than_a_restart_and_loses_nothing(kafka_place, tmp_path):
     place, one = kafka_place, make_bundle(tmp_path / "one", seed=1)
     port = free_port()
-    live = DaemonProcess(place.arguments(one, *LIVE, "--http", f"127.0.0.1:{port}"), place.folder / "live.log")
-    processes = [live]
+    live_arguments = place.arguments(one, *LIVE, "--http", f"127.0.0.1:{port}")
+    processes = [DaemonProcess(live_arguments, place.folder / "live.log")]
     watch = Watch(place)
-    try:
-        answered = lambda: min(len(answers) for answers in watch.answers)  # noqa: E731
-        wait_for(lambda: answered() > 100, lambda: f"first answers; {live.text()[-2000:]}")
-        words = shadow_arguments(place, one, *LIVE)
-        shadow = DaemonProcess(words, place.folder / "shadow.log")
+
+    def start_shadow() -> tuple[DaemonProcess, int]:
+        path = place.folder / f"shadow-{len(processes)}.log"
+        shadow = DaemonProcess(shadow_arguments(place, one, *LIVE), path)
         processes.append(shadow)
         shadow_port = observed(shadow)
-        wait_for(lambda: '"partition ready"' in shadow.text(), lambda: f"the shadow follows; {shadow.text()[-2000:]}")
-        usual = spell(watch, lambda: time.sleep(3))
+        ready(shadow)
+        return shadow, shadow_port
 
-        def promote() -> None:
-            asking = subprocess.Popen(
-                [*ASK, "POST", str(shadow_port), "/promote", "--once-closed", str(port)],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert asking.stdout is not None
-            assert asking.stdout.readline() == "waiting\n"
-            began = time.monotonic()
-            assert live.stop() == 0, live.text()[-2000:]
-            stopped = time.monotonic()
-            said = asking.communicate(timeout=60)[0]
-            assert said.startswith("200\n"), said + shadow.text()[-3000:]
-            print(f"old daemon stopped in {stopped - began:.3f} s, then {said.splitlines()[1]}", flush=True)
-            time.sleep(1.5)
+    def promote(live: DaemonProcess, shadow: DaemonProcess, shadow_port: int) -> None:
+        asking = subprocess.Popen(
+            [*ASK, "POST", str(shadow_port), "/promote", "--once-closed", str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "waiting\n"
+        began = time.monotonic()
+        assert live.stop() == 0, live.text()[-2000:]
+        stopped = time.monotonic()
+        said = asking.communicate(timeout=60)[0]
+        assert said.startswith("200\n"), said + shadow.text()[-3000:]
+        print(f"old daemon stopped in {stopped - began:.3f} s, then {said.splitlines()[1]}", flush=True)
+        time.sleep(SETTLED_S)
 
-        def restart() -> None:
-            assert shadow.stop() == 0, shadow.text()[-2000:]
-            processes.append(DaemonProcess(place.arguments(one, *LIVE), place.folder / "again.log"))
-            wait_for(lambda: '"partition ready"' in processes[-1].text(), lambda: processes[-1].text()[-2000:])
-            time.sleep(1.5)
+    def restart(member: DaemonProcess) -> None:
+        assert member.stop() == 0, member.text()[-2000:]
+        again = DaemonProcess(live_arguments, place.folder / f"live-{len(processes)}.log")
+        processes.append(again)
+        ready(again)
+        time.sleep(SETTLED_S)
 
-        promoted, restarted = spell(watch, promote), spell(watch, restart)
+    promoted, restarted = [], []
+    try:
+        answered = lambda: min(len(answers) for answers in watch.answers)  # noqa: E731
+        wait_for(lambda: answered() > 100, lambda: f"first answers; {processes[0].text()[-2000:]}")
+        usual = spell(watch, lambda: time.sleep(2))
+        for _ in range(ROUNDS):
+            live = processes[-1]
+            shadow, shadow_port = start_shadow()
+            promoted.append(spell(watch, lambda: promote(live, shadow, shadow_port)))  # noqa: B023
+            restarted.append(spell(watch, lambda: restart(shadow)))  # noqa: B023
         watch.write_no_more()
         wait_for(watch.complete, lambda: f"{watch.sent} answers: {[len(each) for each in watch.answers]}")
     finally:
@@ -142,11 +154,16 @@ def test_promotion_pauses_a_partition_for_less_time_than_a_restart_and_loses_not
     for answers in watch.answers:
         assert [key for _, key in answers] == expected
     print(
-        f"{place.client}: longest time without an answer: {usual:.3f} s before, {promoted:.3f} s while the shadow took"
-        f" over, {restarted:.3f} s with a restart; {watch.sent * PARTITIONS} records, 0 lost, 0 doubled",
+        f"{place.client}: longest time without an answer: {usual:.3f} s before, {told(promoted)} s while a shadow took"
+        f" over, {told(restarted)} s with a restart; {watch.sent * PARTITIONS} records, 0 lost, 0 doubled",
         flush=True,
     )
-    assert promoted < restarted
+    assert min(promoted) < min(restarted)  # what else the machine does only adds to either
+
+
+def ready(process: DaemonProcess) -> None:
+    """Wait until a daemon serves its partitions, all of them: before that a shadow cannot be promoted."""
+    wait_for(lambda: process.text().count('"partition ready"') >= PARTITIONS, lambda: process.text()[-2000:])
 
 
 def spell(watch: Watch, work: Callable[[], None]) -> float:
@@ -154,3 +171,7 @@ def spell(watch: Watch, work: Callable[[], None]) -> float:
     began = time.monotonic()
     work()
     return watch.longest_s(began)
+
+
+def told(seconds: list[float]) -> str:
+    return ", ".join(f"{each:.3f}" for each in seconds)
