@@ -56,6 +56,34 @@ def test_threads_are_as_many_as_make_it_faster(lstm_bundle, monkeypatch, alone, 
     assert found.threads == expected
 
 
+class Spreading:
+    """A step whose threads share a core for its first calls."""
+
+    def __init__(self, calls: int) -> None:
+        self._core, self._left = threading.Lock(), calls
+
+    def __call__(self, inputs, states):
+        with self._core if self._left > 0 else nullcontext():
+            self._left -= 1
+            time.sleep(0.002)
+        return [], []
+
+
+def test_threads_that_share_a_core_at_first_are_tried_until_they_are_spread(lstm_bundle, monkeypatch):
+    monkeypatch.setattr(tuning, "available_cores", lambda: 2)
+    monkeypatch.setattr(tuning, "TRYING_S", 60.0)
+    found = measure(Spreading(30), lstm_bundle.manifest, first_of(lstm_bundle), budget_s=0.0)
+    assert found.threads == 2
+
+
+def test_threads_that_never_pay_are_not_tried_for_long(lstm_bundle, monkeypatch):
+    monkeypatch.setattr(tuning, "available_cores", lambda: 2)
+    step = Reckoned(lambda streams: 0.05)
+    began = step.now
+    assert measure(step, lstm_bundle.manifest, first_of(lstm_bundle), budget_s=0.0, clock=step.clock).threads == 1
+    assert step.now - began < 1.0
+
+
 def test_threads_given_are_taken_without_a_trial(lstm_bundle):
     step = Reckoned(lambda streams: 1.0)
     assert measure(step, lstm_bundle.manifest, first_of(lstm_bundle), threads=7, clock=step.clock).threads == 7
