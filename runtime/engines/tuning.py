@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,13 @@ BUDGET_S = 0.06
 
 CALL_S = 3e-4
 """About what a call costs beside the graph: gathering and scattering states, Python between, and waits for its lock."""
+
+SPILT_S = 0.9e-9
+"""What a byte of a call's states costs more where they do not fit the cache beside a core: they are read from memory or
+a slower cache to be gathered, and again to be put back. Measured among a million streams (docs/performance.md)."""
+
+CACHE_BYTES = 1 << 20
+"""That cache, where the system does not tell its size."""
 
 NEARLY = 0.95
 """A smaller call is taken where it does so much of the best one's rate: it leaves more of the cache to the rest."""
@@ -63,11 +71,13 @@ def measure(
     """Try the model on zeros from its first states, a step a call. ``threads`` is taken as given, if it is given."""
     deadline = clock() + budget_s
     rates: dict[int, float] = {}
+    cache = _cache_bytes()
     for streams in SIZES:
         call = _call(step, manifest, first, streams)
         call()  # the first of its shape makes room
         fastest = min(_timed(call, clock) for _ in range(2))
-        rates[streams] = streams / (fastest + CALL_S)
+        spilt = max(0, streams * manifest.state_bytes - cache)
+        rates[streams] = streams / (fastest + CALL_S + SPILT_S * spilt)
         if clock() + 6 * fastest > deadline:
             break
     enough = NEARLY * max(rates.values())
@@ -75,6 +85,14 @@ def measure(
     if threads is None:
         threads = _threads(_call(step, manifest, first, best), available_cores(), clock)
     return Tuning(best, threads, rates)
+
+
+def _cache_bytes() -> int:
+    """Of the cache that a core has for itself, by what the C library knows."""
+    try:
+        return os.sysconf("SC_LEVEL2_CACHE_SIZE") or CACHE_BYTES
+    except (ValueError, OSError):
+        return CACHE_BYTES
 
 
 def _threads(call: Callable[[], None], most: int, clock: Callable[[], float]) -> int:

@@ -100,6 +100,16 @@ def test_streams_of_a_call_reckon_with_what_each_call_costs_beside_the_graph(lst
     assert reckoned(lstm_bundle, lambda streams: 1e-6 * streams).streams > SIZES[2]
 
 
+def test_streams_of_a_call_are_no_more_than_the_cache_holds_where_more_gain_little(lstm_bundle, monkeypatch):
+    """A call costs 300 us beside 2.5 us a row: twice the streams gain a tenth, and lose more where states are 2 KiB."""
+    fits, state_bytes = SIZES[2], lstm_bundle.manifest.state_bytes
+    monkeypatch.setattr(tuning, "SPILT_S", 2e-6 / state_bytes)
+    monkeypatch.setattr(tuning, "_cache_bytes", lambda: 100 * SIZES[-1] * state_bytes)
+    assert reckoned(lstm_bundle, lambda streams: 2.5e-6 * streams).streams > fits
+    monkeypatch.setattr(tuning, "_cache_bytes", lambda: fits * state_bytes)
+    assert reckoned(lstm_bundle, lambda streams: 2.5e-6 * streams).streams == fits
+
+
 def test_bound_keeps_a_chunk_of_some_streams_whole():
     assert Tuning(streams=512).bound(Limits(chunk=16)).steps == 512
     assert Tuning(streams=512).bound(Limits(chunk=1024)).steps == LEAST_STREAMS * 1024
