@@ -110,6 +110,15 @@ def test_streams_of_a_call_are_no_more_than_the_cache_holds_where_more_gain_litt
     assert reckoned(lstm_bundle, lambda streams: 2.5e-6 * streams).streams == fits
 
 
+@pytest.mark.parametrize(("told", "expected"), [("256K\n", 256 << 10), ("2048K\n", 2 << 20), ("?", tuning.CACHE_BYTES)])
+def test_cache_of_a_core_is_what_the_system_tells(tmp_path, monkeypatch, told, expected):
+    (tmp_path / "size").write_text(told)
+    monkeypatch.setattr(tuning, "CACHE", tmp_path / "size")
+    assert tuning._cache_bytes() == expected
+    monkeypatch.setattr(tuning, "CACHE", tmp_path / "missing")
+    assert tuning._cache_bytes() == tuning.CACHE_BYTES
+
+
 def test_bound_keeps_a_chunk_of_some_streams_whole():
     assert Tuning(streams=512).bound(Limits(chunk=16)).steps == 512
     assert Tuning(streams=512).bound(Limits(chunk=1024)).steps == LEAST_STREAMS * 1024
